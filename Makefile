@@ -1,0 +1,152 @@
+# The commands of this project; `make help` lists them. Everything generated goes to build/, the environment to .env/.
+
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+PROFILE := quick
+ENV := .env
+PYTHON :=
+
+# The Python versions that requirements.lock has been made for, as in pyproject.toml.
+OLDEST_PYTHON := 3, 11
+FIRST_PYTHON_TOO_NEW := 3, 14
+
+BUILD := build
+RUN := $(ENV)/bin/python
+PAPERLIB := $(RUN) -m paperlib.repro.cli
+export PAPERLIB_BUILD := $(BUILD)
+# The sources of this checkout count, also in an environment made for another one.
+export PYTHONPATH := $(CURDIR)$(if $(PYTHONPATH),:$(PYTHONPATH))
+export PYTHONNOUSERSITE := 1
+
+ifeq ($(filter smoke quick paper,$(PROFILE)),)
+$(error PROFILE is '$(PROFILE)'; choose one of smoke, quick, paper)
+endif
+
+SCOREBOARD := 18_scoreboard
+NOTEBOOKS := $(patsubst notebooks/%.ipynb,%,$(sort $(wildcard notebooks/*.ipynb)))
+EXECUTED := $(NOTEBOOKS:%=$(BUILD)/notebooks/%.ipynb)
+SCOREBOARD_EXECUTED := $(filter %/$(SCOREBOARD).ipynb,$(EXECUTED))
+OTHERS_EXECUTED := $(filter-out $(SCOREBOARD_EXECUTED),$(EXECUTED))
+
+## Set-up
+
+# An environment of one's own is used as it is; only the project's own one is installed and kept current.
+ifeq ($(ENV),.env)
+READY := .env/.ready
+else
+READY :=
+ifeq ($(wildcard $(RUN)),)
+$(error ENV is '$(ENV)', but there is no $(RUN))
+endif
+endif
+
+CONDA = $(shell for tool in conda mamba micromamba; do command -v $$tool && break; done 2>/dev/null)
+
+.PHONY: env
+env: $(READY) ## Make the environment in .env/ (the other commands do so by themselves)
+
+# A half-made environment has no working pip and is made again; a finished one only gets the pins that changed.
+.env/.ready: requirements.lock pyproject.toml environment.yml
+	@set -e; if ! .env/bin/python -m pip --version >/dev/null 2>&1; then \
+	  rm -rf .env; \
+	  if [ -z "$(PYTHON)" ] && [ -n "$(CONDA)" ]; then $(call create_with_conda,$(CONDA)); \
+	  else $(create_with_venv); fi; \
+	fi
+	.env/bin/python -m pip install --disable-pip-version-check -r requirements.lock -e .
+	@touch $@
+
+define create_with_conda
+echo "making .env/ with $(1)"; \
+if [ "$(notdir $(1))" = micromamba ]; then $(1) create --yes --prefix .env --file environment.yml; \
+else $(1) env create --prefix .env --file environment.yml; fi
+endef
+
+define create_with_venv
+for python in $(or $(PYTHON),python3.11 python3.12 python3.13 python3); do \
+  if $$python -c 'import sys; sys.exit(not ($(OLDEST_PYTHON)) <= sys.version_info < ($(FIRST_PYTHON_TOO_NEW)))' 2>/dev/null; \
+  then chosen=$$python; break; fi; \
+done; \
+if [ -z "$$chosen" ]; then \
+  echo "make: Python $(subst $(comma) ,.,$(OLDEST_PYTHON)) or newer, below $(subst $(comma) ,.,$(FIRST_PYTHON_TOO_NEW)), is needed$(if $(PYTHON),; $(PYTHON) is not one,; none is on PATH). Name one with PYTHON=/path/to/python" >&2; exit 1; \
+fi; \
+if ! $$chosen -c 'import venv, ensurepip' 2>/dev/null; then \
+  echo "make: $$chosen has no venv module (on Debian and Ubuntu: install python3-venv). Name another one with PYTHON=/path/to/python" >&2; exit 1; \
+fi; \
+echo "making .env/ with $$chosen"; $$chosen -m venv .env
+endef
+
+comma := ,
+
+## Notebooks
+
+.PHONY: reproduce
+reproduce: $(READY) ## Execute every notebook that is not up to date; PROFILE=smoke|quick|paper (default quick)
+	@status=0; \
+	$(MAKE) --no-print-directory --keep-going $(OTHERS_EXECUTED) || status=1; \
+	$(MAKE) --no-print-directory $(SCOREBOARD_EXECUTED) || status=1; \
+	$(PAPERLIB) status || status=1; \
+	$(PAPERLIB) claims --strict || status=1; \
+	exit $$status
+
+.PHONY: $(NOTEBOOKS:%=notebooks/%)
+$(NOTEBOOKS:%=notebooks/%): notebooks/%: $(BUILD)/notebooks/%.ipynb
+
+# What an executed notebook depends on; paperlib.repro.pipeline.inputs has the same rule.
+sources = $(shell find $(wildcard $(1)) -name '*.py')
+USING_PAVE := $(filter $(foreach n,01 02 03 04 05 06 07 08 09 17,$(BUILD)/notebooks/$(n)_%),$(EXECUTED))
+USING_LIPSCHITZ := $(filter $(foreach n,10 11 12 13 14 15 16 17,$(BUILD)/notebooks/$(n)_%),$(EXECUTED))
+$(EXECUTED): $(wildcard paperlib/*.py) $(call sources,paperlib/repro) $(shell find data -type f)
+$(USING_PAVE): $(call sources,paperlib/pave)
+$(USING_LIPSCHITZ): $(call sources,paperlib/lipschitz)
+$(SCOREBOARD_EXECUTED): $(foreach name,$(filter-out $(SCOREBOARD),$(NOTEBOOKS)),$(wildcard \
+  $(BUILD)/verdicts/$(name).json $(BUILD)/notebooks/$(name).failed.ipynb))
+
+$(EXECUTED): $(BUILD)/notebooks/%.ipynb: notebooks/%.ipynb $(BUILD)/profiles/% | $(READY)
+	@$(PAPERLIB) run $* --profile $(PROFILE)
+
+# Touched only when another profile is asked for, so that it makes the execution at the earlier one out of date.
+$(NOTEBOOKS:%=$(BUILD)/profiles/%): FORCE
+	@mkdir -p $(@D); [ "$$(cat $@ 2>/dev/null)" = "$(PROFILE)" ] || echo "$(PROFILE)" > $@
+.PHONY: FORCE
+FORCE:
+
+.PHONY: publish
+publish: reproduce ## Reproduce, then copy the outputs back into notebooks/, ready to commit
+	@$(PAPERLIB) publish
+
+## Checks
+
+.PHONY: test
+test: lint ## Lint, unit and property tests, and every notebook at profile smoke
+	OMP_NUM_THREADS=1 $(RUN) -m pytest -n 2 tests
+	$(MAKE) --no-print-directory test-notebooks
+
+.PHONY: test-notebooks
+test-notebooks: $(READY) ## Every notebook at profile smoke, its checked outputs compared
+	rm -rf build/nbval
+	PAPERLIB_PROFILE=smoke PAPERLIB_BUILD=build/nbval $(RUN) -m pytest --nbval-lax --nbval-current-env \
+	  --nbval-sanitize-with tests/nbval_sanitize.cfg --nbval-cell-timeout 900 -p no:cacheprovider notebooks
+
+.PHONY: lint
+lint: $(READY) ## Lint the sources and the notebooks
+	$(RUN) -m ruff check .
+
+.PHONY: bench
+bench: $(READY) ## Run the benchmarks on this machine
+	@$(PAPERLIB) bench
+
+## Other
+
+.PHONY: clean
+clean: ## Remove everything generated (build/), keep the environment
+	rm -rf build
+
+.PHONY: help
+help: ## This list
+	@awk 'BEGIN {FS = ":.*## "} \
+	  /^[a-z-]+:.*## / {printf "  make %-24s %s\n", $$1, $$2}' Makefile
+	@printf "  make %-24s %s\n" notebooks/NN_name "Execute one notebook if it is not up to date"
+	@echo "With ENV=/path/to/environment a command uses that environment as it is; PYTHON=/path/to/python chooses"
+	@echo "the Python that .env/ is made with; make -j2 executes two notebooks side by side."

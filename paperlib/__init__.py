@@ -1,0 +1,1 @@
+"""Executable replication of PAVE and of Lipschitz step sizes for policy gradients."""

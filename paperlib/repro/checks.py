@@ -1,0 +1,249 @@
+"""Decision rules: whether a measured value passes the check a claim names in the ledger.
+
+A check judges one case at a time; a mapping of case names to measured values is judged case by case. Its outcome is
+"passes", "fails", or "open" where the measurement does not decide.
+"""
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from numbers import Real
+from typing import Any
+
+Parameters = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a check says: `result` is "passes", "fails" or "open"; `detail` says which cases decided it."""
+
+    result: str
+    detail: str = ""
+
+
+@dataclass(frozen=True)
+class Check:
+    """One decision rule.
+
+    `required` and `optional` are its parameters in the ledger; `fields` the keys of one measured case, empty where a
+    case is a plain number; `judge(measured, parameters)` gives one case's result; `words(parameters)` reads the rule.
+    """
+
+    required: frozenset[str]
+    optional: frozenset[str]
+    fields: tuple[str, ...]
+    judge: Callable[[Any, Parameters], str]
+    words: Callable[[Parameters], str]
+
+
+def _result(passes: bool) -> str:
+    return "passes" if passes else "fails"
+
+
+def _equals_printed(measured: float, rule: Parameters) -> str:
+    distance = abs(measured - rule["printed"])
+    allowed = max(rule.get("relative_tolerance", 0.0) * abs(rule["printed"]), rule.get("absolute_tolerance", 0.0))
+    return _result(distance <= allowed)
+
+
+def _no_failures(measured: Parameters, rule: Parameters) -> str:
+    return _result(measured["failures"] == 0 and measured["cases"] >= rule["minimum_cases"])
+
+
+def _mean_agrees(measured: Parameters, rule: Parameters) -> str:
+    printed, mean = measured["printed"], measured["mean"]
+    return _result(measured["low"] <= printed <= measured["high"] or abs(printed - mean) <= 0.10 * abs(mean))
+
+
+def _ordering(measured: Parameters, rule: Parameters) -> str:
+    if measured["low"] <= 0.5 <= measured["high"]:
+        return "open"
+    return _result(measured["probability"] > 0.5 and measured["low"] > 0.5)
+
+
+def _tolerance_words(rule: Parameters) -> str:
+    relative, absolute = rule.get("relative_tolerance"), rule.get("absolute_tolerance")
+    parts = [f"{100 * relative:g} %"] if relative is not None else []
+    parts += [f"{absolute:g}"] if absolute is not None else []
+    return f", within {' or '.join(parts)}" if parts else " exactly"
+
+
+def _printed_words(rule: Parameters) -> str:
+    printed = rule["printed"]
+    return "the printed values" if isinstance(printed, Mapping) else f"the printed {printed:g}"
+
+
+def _share_words(rule: Parameters) -> str:
+    share = rule.get("share")
+    return "" if share is None else f", in at least {100 * share:g} % of the cells"
+
+
+def _bound_words(direction: str) -> Callable[[Parameters], str]:
+    def words(rule: Parameters) -> str:
+        bound = rule["threshold"]
+        return f"{direction} " + ("each case's threshold" if isinstance(bound, Mapping) else f"{bound:g}")
+
+    return words
+
+
+CHECKS: dict[str, Check] = {
+    "at_most": Check(
+        frozenset({"threshold"}),
+        frozenset(),
+        (),
+        lambda measured, rule: _result(measured <= rule["threshold"]),
+        _bound_words("at most"),
+    ),
+    "at_least": Check(
+        frozenset({"threshold"}),
+        frozenset(),
+        (),
+        lambda measured, rule: _result(measured >= rule["threshold"]),
+        _bound_words("at least"),
+    ),
+    "within": Check(
+        frozenset({"low", "high"}),
+        frozenset(),
+        (),
+        lambda measured, rule: _result(rule["low"] <= measured <= rule["high"]),
+        lambda rule: f"between {rule['low']:g} and {rule['high']:g}",
+    ),
+    "equals_printed": Check(
+        frozenset({"printed"}),
+        frozenset({"relative_tolerance", "absolute_tolerance"}),
+        (),
+        _equals_printed,
+        lambda rule: f"equals {_printed_words(rule)}{_tolerance_words(rule)}",
+    ),
+    "no_failures": Check(
+        frozenset({"minimum_cases"}),
+        frozenset(),
+        ("cases", "failures"),
+        _no_failures,
+        lambda rule: f"no failure in at least {rule['minimum_cases']:g} cases",
+    ),
+    "mean_agrees": Check(
+        frozenset(),
+        frozenset({"share"}),
+        ("mean", "low", "high", "printed"),
+        _mean_agrees,
+        lambda rule: "printed mean inside our 95 % interval over runs, or within 10 % of our mean" + _share_words(rule),
+    ),
+    "ordering": Check(
+        frozenset(),
+        frozenset({"share"}),
+        ("probability", "low", "high"),
+        _ordering,
+        lambda rule: "probability of improvement above 0.5 with its whole 95 % interval" + _share_words(rule),
+    ),
+    "not_printed": Check(
+        frozenset({"reason"}),
+        frozenset(),
+        (),
+        lambda measured, rule: "open",
+        lambda rule: f"cannot be checked: {rule['reason']}",
+    ),
+}
+
+
+def invalid_parameters(name: str, parameters: Parameters) -> str | None:
+    """What is wrong with the `parameters` of check `name` in the ledger, or None."""
+    if name not in CHECKS:
+        return f"unknown check {name!r}; one of {', '.join(CHECKS)}"
+    check = CHECKS[name]
+    if missing := sorted(check.required - parameters.keys()):
+        return f"check {name} lacks {', '.join(missing)}"
+    if unknown := sorted(parameters.keys() - check.required - check.optional):
+        return f"check {name} does not take {', '.join(unknown)}"
+    for key, value in parameters.items():
+        if key == "reason":
+            if not isinstance(value, str) or not value.strip():
+                return "reason must say why"
+        elif not all(_is_finite(number) for number in _numbers(value)):
+            return f"{key} must be a finite number, or a mapping of case names to finite numbers, is {value!r}"
+    if not 0 < parameters.get("share", 1.0) <= 1:
+        return f"share must lie in (0, 1], is {parameters['share']!r}"
+    return None
+
+
+def plain(measured: Any) -> Any:
+    """`measured` as plain int, float, None or dict of these, as JSON needs it; ValueError for anything else or NaN."""
+    if isinstance(measured, Mapping):
+        return {str(key): plain(value) for key, value in measured.items()}
+    if measured is None:
+        return None
+    value = measured.item() if hasattr(measured, "item") else measured
+    if isinstance(value, bool) or not isinstance(value, Real):
+        raise ValueError(f"a measured value must be a number, is {measured!r}")
+    if not math.isfinite(value):
+        raise ValueError(f"a measured value must be finite, is {value!r}; record why with not_run, or count a failure")
+    return int(value) if isinstance(value, int) else float(value)
+
+
+def judge(name: str, parameters: Parameters, measured: Any) -> Outcome:
+    """Outcome of check `name` for a measured value, or for a mapping of cases (None: the case was not run).
+
+    All cases must pass, or the `share` of them the rule names. ValueError where `measured` does not fit the check.
+    """
+    check = CHECKS[name]
+    if name == "not_printed":
+        return Outcome("open", parameters["reason"])
+    if not _is_case_mapping(check, measured):
+        return Outcome(_judge_case(check, parameters, measured, None))
+    if not measured:
+        raise ValueError("no case was measured")
+    results = {case: _judge_case(check, parameters, value, case) for case, value in measured.items()}
+    return _combine(results, parameters.get("share", 1.0))
+
+
+def _is_case_mapping(check: Check, measured: Any) -> bool:
+    return isinstance(measured, Mapping) and not (check.fields and set(check.fields) <= measured.keys())
+
+
+def _judge_case(check: Check, parameters: Parameters, measured: Any, case: str | None) -> str:
+    where = f" of case {case!r}" if case is not None else ""
+    if measured is None:
+        if case is None:
+            raise ValueError("nothing was measured; use not_run to say why")
+        return "open"
+    if check.fields:
+        if not isinstance(measured, Mapping) or not set(check.fields) <= measured.keys():
+            raise ValueError(f"measured value{where} must have {', '.join(check.fields)}, is {measured!r}")
+    elif isinstance(measured, Mapping):
+        raise ValueError(f"measured value{where} must be a number, is {measured!r}")
+    return check.judge(measured, _parameters_of_case(parameters, case))
+
+
+def _parameters_of_case(parameters: Parameters, case: str | None) -> Parameters:
+    """The rule for one case: parameters given case by case are looked up."""
+    chosen = {}
+    for key, value in parameters.items():
+        if isinstance(value, Mapping):
+            if case not in value:
+                raise ValueError(f"the rule's {key} has no case {case!r}; it has {', '.join(value)}")
+            value = value[case]
+        chosen[key] = value
+    return chosen
+
+
+def _combine(results: Mapping[str, str], share: float) -> Outcome:
+    cases = {result: [case for case, r in results.items() if r == result] for result in ("passes", "fails", "open")}
+    needed = math.ceil(share * len(results) - 1e-9)
+    if len(cases["passes"]) >= needed:
+        result = "passes"
+    elif len(cases["passes"]) + len(cases["open"]) < needed:
+        result = "fails"
+    else:
+        result = "open"
+    parts = [f"{len(cases['passes'])} of {len(results)} cases pass"]
+    parts += [f"fails: {', '.join(cases['fails'])}"] if cases["fails"] else []
+    parts += [f"undecided or not run: {', '.join(cases['open'])}"] if cases["open"] else []
+    return Outcome(result, "; ".join(parts))
+
+
+def _numbers(value: Any) -> list[Any]:
+    return list(value.values()) if isinstance(value, Mapping) else [value]
+
+
+def _is_finite(value: Any) -> bool:
+    return isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)

@@ -1,0 +1,167 @@
+"""The claims ledger: every claim of both papers with the rule that decides it, fixed before any run."""
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from paperlib.repro import catalogue, paths
+from paperlib.repro.checks import CHECKS, invalid_parameters
+
+PAPERS = {"pave": "pave", "lipschitz": "lip"}
+"""The papers, each with the first word of its claims' ids."""
+KINDS = ("definition", "theorem", "formula", "number", "figure", "comparison", "procedure")
+_ID = re.compile(r"(pave|lip)(\.[a-z0-9_]+)+")
+_CLAIM_KEYS = {"id", "paper", "where", "statement", "kind", "notebook", "rule"}
+_TEXT_KEYS = ("paper", "where", "statement", "kind", "notebook")
+
+
+class LedgerError(ValueError):
+    """The ledger breaks its schema; the message names file, line and claim."""
+
+
+@dataclass(frozen=True)
+class Rule:
+    """What is measured, and the check with its parameters."""
+
+    measure: str
+    check: str
+    parameters: Mapping[str, Any]
+
+    @property
+    def words(self) -> str:
+        """The rule as a reader sees it, without what is measured."""
+        return CHECKS[self.check].words(self.parameters)
+
+
+@dataclass(frozen=True)
+class Correction:
+    """A corrected statement, with the rule that decides it."""
+
+    statement: str
+    rule: Rule
+
+
+@dataclass(frozen=True)
+class Claim:
+    """One entry of the ledger."""
+
+    id: str
+    paper: str
+    where: str
+    statement: str
+    kind: str
+    notebook: str
+    rule: Rule
+    correction: Correction | None
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Changes with the rule and with nothing else: a verdict by another rule is out of date."""
+        rules = [self.rule] + ([self.correction.rule] if self.correction else [])
+        canonical = json.dumps([[r.measure, r.check, dict(r.parameters)] for r in rules], sort_keys=True)
+        return hashlib.sha256(canonical.encode()).hexdigest()[:16]
+
+
+def load_claims(path: Path | None = None) -> dict[str, Claim]:
+    """The ledger at `path` (default data/claims.yaml) by claim id, in its own order; LedgerError if it is not sound."""
+    path = path or paths.data_folder() / "claims.yaml"
+    notebooks = catalogue.load_catalogue()
+    claims: dict[str, Claim] = {}
+    for entry, line in _entries(path):
+        name = entry.get("id", "claim without id") if isinstance(entry, dict) else "entry"
+        try:
+            claim = _claim(entry, notebooks)
+        except LedgerError as error:
+            raise LedgerError(f"{path.name}, line {line}, {name}: {error}") from None
+        if claim.id in claims:
+            raise LedgerError(f"{path.name}, line {line}, {name}: this id is already used")
+        claims[claim.id] = claim
+    return claims
+
+
+def claims_of(notebook: str) -> dict[str, Claim]:
+    """The claims that one notebook checks, by id."""
+    return {claim.id: claim for claim in load_claims().values() if claim.notebook == notebook}
+
+
+class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):
+    """A YAML loader that refuses a key given twice, where plain YAML silently keeps the last."""
+
+    def construct_mapping(self, node, deep=False):
+        keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
+        if twice := sorted({key for key in keys if keys.count(key) > 1}):
+            raise LedgerError(f"line {node.start_mark.line + 1}: {', '.join(twice)} given twice")
+        return super().construct_mapping(node, deep=deep)
+
+
+def _entries(path: Path) -> list[tuple[Any, int]]:
+    """The list items of the ledger, each with its line."""
+    loader = _Loader(path.read_text(encoding="utf-8"))
+    try:
+        node = loader.get_single_node()
+        if node is None or not isinstance(node, yaml.SequenceNode):
+            raise LedgerError(f"{path.name}: must be a list of claims")
+        lines = [item.start_mark.line + 1 for item in node.value]
+        return list(zip(loader.construct_document(node), lines, strict=True))
+    except yaml.YAMLError as error:
+        raise LedgerError(f"{path.name}: not valid YAML: {error}") from None
+    finally:
+        loader.dispose()
+
+
+def _claim(entry: Any, notebooks: Mapping[str, Any]) -> Claim:
+    if not isinstance(entry, dict):
+        raise LedgerError(f"must be a mapping, is {entry!r}")
+    _require_keys(entry, _CLAIM_KEYS, {"correction"})
+    if not isinstance(entry["id"], str) or not _ID.fullmatch(entry["id"]):
+        raise LedgerError("id must be pave. or lip. and dotted lower_snake words")
+    for key in _TEXT_KEYS:
+        if not isinstance(entry[key], str) or not entry[key].strip():
+            raise LedgerError(f"{key} must be a text, is {entry[key]!r}")
+    _require_choice("paper", entry["paper"], PAPERS)
+    _require_choice("kind", entry["kind"], KINDS)
+    _require_choice("notebook", entry["notebook"], notebooks)
+    if not entry["id"].startswith(PAPERS[entry["paper"]] + "."):
+        raise LedgerError(f"a claim of paper {entry['paper']} starts with {PAPERS[entry['paper']]}.")
+    texts = {key: entry[key].strip() for key in _TEXT_KEYS}
+    rule = _rule(entry["rule"], "rule")
+    return Claim(id=entry["id"], **texts, rule=rule, correction=_correction(entry.get("correction")))
+
+
+def _correction(entry: Any) -> Correction | None:
+    if entry is None:
+        return None
+    if not isinstance(entry, dict) or not isinstance(entry.get("statement"), str):
+        raise LedgerError("correction must be a mapping with a statement")
+    rule = {key: value for key, value in entry.items() if key != "statement"}
+    return Correction(entry["statement"].strip(), _rule(rule, "correction"))
+
+
+def _rule(entry: Any, name: str) -> Rule:
+    if not isinstance(entry, dict):
+        raise LedgerError(f"{name} must be a mapping, is {entry!r}")
+    parameters = {key: value for key, value in entry.items() if key not in ("measure", "check")}
+    if not isinstance(entry.get("measure"), str) or not entry["measure"].strip():
+        raise LedgerError(f"{name} lacks measure: what number the notebook hands over")
+    if problem := invalid_parameters(str(entry.get("check")), parameters):
+        raise LedgerError(f"{name}: {problem}")
+    return Rule(entry["measure"].strip(), entry["check"], parameters)
+
+
+def _require_keys(entry: Mapping[str, Any], required: set[str], optional: set[str]) -> None:
+    if missing := sorted(required - entry.keys()):
+        raise LedgerError(f"lacks {', '.join(missing)}")
+    if unknown := sorted(entry.keys() - required - optional):
+        raise LedgerError(f"unknown key {', '.join(unknown)}")
+
+
+def _require_choice(key: str, value: str, choices: Any) -> None:
+    if value not in choices:
+        raise LedgerError(f"unknown {key} {value!r}; one of {', '.join(choices)}")

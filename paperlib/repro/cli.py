@@ -1,0 +1,211 @@
+"""The command `paperlib`: run the notebooks, see how they stand, read the scoreboard, run the benchmarks.
+
+Exit codes: 0 all well, 1 a notebook or benchmark failed or a verdict is missing, 2 wrong usage.
+"""
+
+import argparse
+import os
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from paperlib.repro import paths, pipeline, tables, verdicts
+from paperlib.repro.catalogue import CatalogueEntry, existing_notebooks, load_catalogue
+from paperlib.repro.claims import PAPERS, LedgerError
+from paperlib.repro.profiles import DEFAULT_PROFILE, PROFILES, Profile
+from paperlib.repro.store import RunStore
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Entry point; returns the exit code."""
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    try:
+        return options.command(options)
+    except (LedgerError, FileNotFoundError, ValueError) as error:
+        print(f"paperlib: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("paperlib: interrupted", file=sys.stderr)
+        return 130
+    except BrokenPipeError:  # the reader, such as head, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="paperlib", description=__doc__.splitlines()[0])
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    run = _command(commands, "run", _run, "execute notebooks into the build folder")
+    _add_notebooks(run, "notebooks to execute, e.g. 06_training_with_pave (default: all that are not up to date)")
+    meanings = "; ".join(f"{profile.name}: {profile.meaning}" for profile in PROFILES.values())
+    run.add_argument("--profile", choices=PROFILES, default=DEFAULT_PROFILE, help=f"{meanings} (default: %(default)s)")
+
+    _command(commands, "status", _status, "how the notebooks, the run store, figures and tables stand")
+
+    claims = _command(commands, "claims", _claims, "the scoreboard: claims and their verdicts")
+    claims.add_argument("--paper", choices=PAPERS, help="only claims of this paper")
+    claims.add_argument("--notebook", type=_notebook_name, metavar="NOTEBOOK", help="only claims of this notebook")
+    claims.add_argument("--verdict", choices=verdicts.STATES, metavar="VERDICT", help=", ".join(verdicts.STATES))
+    claims.add_argument("--strict", action="store_true", help="exit 1 if an existing notebook lacks a current verdict")
+
+    bench = _command(commands, "bench", _bench, "run the benchmarks on this machine")
+    bench.add_argument("benchmarks", nargs="*", type=_benchmark, metavar="BENCHMARK", help="names (default: all)")
+
+    publish = _command(commands, "publish", _publish, "copy executed notebooks back as the committed ones")
+    _add_notebooks(publish, "notebooks to publish (default: all)")
+    return parser
+
+
+def _command(commands, name: str, function, text: str) -> argparse.ArgumentParser:
+    parser = commands.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
+    parser.set_defaults(command=function)
+    return parser
+
+
+def _add_notebooks(parser: argparse.ArgumentParser, text: str) -> None:
+    parser.add_argument("notebooks", nargs="*", type=_existing_notebook, metavar="NOTEBOOK", help=text)
+
+
+def _notebook_name(name: str) -> str:
+    if name not in load_catalogue():
+        raise argparse.ArgumentTypeError(f"no notebook {name!r} in data/notebooks.yaml")
+    return name
+
+
+def _existing_notebook(name: str) -> CatalogueEntry:
+    entry = load_catalogue()[_notebook_name(name)]
+    if not entry.exists:
+        raise argparse.ArgumentTypeError(f"notebook {name} is planned but not written yet")
+    return entry
+
+
+def _benchmark_folder() -> Path:
+    return paths.project_folder() / "benchmarks"
+
+
+def _benchmark(name: str) -> Path:
+    path = _benchmark_folder() / f"{name}.py"
+    if not path.is_file():
+        raise argparse.ArgumentTypeError(f"no benchmark {name!r} in {_benchmark_folder().name}/")
+    return path
+
+
+def _run(options: argparse.Namespace) -> int:
+    profile = PROFILES[options.profile]
+    failures = sum(not _run_one(entry, profile) for entry in options.notebooks or _out_of_date(profile))
+    if options.notebooks:
+        return int(failures > 0)
+    unacceptable = _print_scoreboard(verdicts.scoreboard())
+    _print_artefacts()
+    return int(failures > 0 or unacceptable > 0)
+
+
+def _out_of_date(profile: Profile) -> Iterator[CatalogueEntry]:
+    for entry in existing_notebooks():
+        if pipeline.is_up_to_date(entry, profile):
+            print(f"{entry.name}: up to date")
+        else:
+            yield entry
+
+
+def _run_one(entry: CatalogueEntry, profile: Profile) -> bool:
+    from paperlib.repro import execution  # papermill loads slowly, and the other commands do without it
+
+    print(f"{entry.name}: running at profile {profile.name}", flush=True)
+    begin = time.monotonic()
+    try:
+        executed = execution.execute(entry, profile)
+    except execution.NotebookFailed as error:
+        print(error, file=sys.stderr, flush=True)
+        return False
+    print(f"{entry.name}: done in {time.monotonic() - begin:.0f} s: {_relative(executed)}", flush=True)
+    return True
+
+
+def _status(options: argparse.Namespace) -> int:
+    rows = [
+        {"notebook": entry.name, "state": pipeline.condition(entry), "profile": pipeline.executed_profile(entry)}
+        for entry in existing_notebooks()
+    ]
+    print(tables.to_text(pd.DataFrame(rows, columns=["notebook", "state", "profile"])))
+    print()
+    _print_runs()
+    print()
+    _print_artefacts()
+    return int(any(row["state"] == pipeline.FAILED for row in rows))
+
+
+def _print_runs() -> None:
+    records = RunStore(paths.runs_folder()).records() if paths.runs_folder().is_dir() else []
+    counts = Counter((record.spec["experiment"], record.status) for record in records)
+    print(f"{counts.total()} runs in {_relative(paths.runs_folder())}")
+    for (experiment, status), count in sorted(counts.items()):
+        print(f"  {experiment}: {count} {status}")
+
+
+def _print_artefacts() -> None:
+    artefacts = pipeline.artefacts()
+    print(f"{len(artefacts)} files of figures and tables")
+    for path in artefacts:
+        print(f"  {_relative(path)}")
+
+
+def _claims(options: argparse.Namespace) -> int:
+    table = verdicts.scoreboard()
+    for column, wanted in (("paper", options.paper), ("notebook", options.notebook), ("state", options.verdict)):
+        if wanted is not None:
+            table = table[table[column] == wanted]
+    filtered = bool(options.paper or options.notebook or options.verdict)
+    unacceptable = _print_scoreboard(table, list_all=filtered)
+    return int(options.strict and unacceptable > 0)
+
+
+def _print_scoreboard(table: pd.DataFrame, *, list_all: bool = False) -> int:
+    """Print the counts, then the claims that need a look; returns how many lack a current verdict."""
+    print(tables.to_text(verdicts.counts(table)))
+    quiet = () if list_all else (verdicts.HOLDS, verdicts.NOT_YET_CHECKED)
+    for row in table[~table["state"].isin(quiet)].itertuples(index=False):
+        print(f"\n{row.claim} ({row.where}): {row.state}\n  {row.rule}")
+        facts = {"printed": row.printed, "measured": row.measured, "detail": row.detail, "see": row.artefact}
+        for name, fact in facts.items():
+            if fact:
+                print(f"  {name}: {fact}")
+    unacceptable = int(table["state"].isin(verdicts.UNACCEPTABLE).sum())
+    print(f"\n{len(table)} claims, {unacceptable} of them without the verdict they should have")
+    return unacceptable
+
+
+def _bench(options: argparse.Namespace) -> int:
+    benchmarks = options.benchmarks or sorted(_benchmark_folder().glob("*.py"))
+    if not benchmarks:
+        print(f"no benchmarks in {_benchmark_folder()}", file=sys.stderr)
+        return 1
+    failures = 0
+    for path in benchmarks:
+        print(f"{path.stem}:", flush=True)
+        failures += subprocess.run([sys.executable, path], check=False).returncode != 0
+    return int(failures > 0)
+
+
+def _publish(options: argparse.Namespace) -> int:
+    from paperlib.repro import publishing  # nbformat loads slowly
+
+    for entry in options.notebooks or existing_notebooks():
+        print(f"{entry.name}: {'published' if publishing.publish(entry) else 'unchanged'}")
+    return 0
+
+
+def _relative(path: Path) -> Path:
+    project = paths.project_folder()
+    return path.relative_to(project) if path.is_relative_to(project) else path
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,131 @@
+"""What a notebook calls: its profile, its claims, its figures and tables, its verdicts."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from matplotlib.figure import Figure
+
+from paperlib.repro import figures, paths, tables, verdicts
+from paperlib.repro.catalogue import load_catalogue
+from paperlib.repro.claims import Claim, claims_of
+from paperlib.repro.profiles import Profile, select_profile
+from paperlib.repro.verdicts import Verdict
+
+_ARTEFACT_NAME = re.compile(r"[a-z0-9_]+")
+
+
+class MissingVerdict(RuntimeError):
+    """A notebook ended without a verdict on one of its claims."""
+
+
+def open_notebook(name: str, profile: str) -> "Notebook":
+    """Begin a notebook: choose the profile, set the figure style, say both.
+
+    name: file name without suffix, as listed in data/notebooks.yaml.
+    profile: the notebook's parameter; the environment variable PAPERLIB_PROFILE wins over it.
+    """
+    if name not in load_catalogue():
+        raise ValueError(f"no notebook {name!r} in data/notebooks.yaml; it has {', '.join(load_catalogue())}")
+    notebook = Notebook(name, select_profile(profile))
+    figures.set_style()
+    print(f"{name}, profile {notebook.profile.name}: {notebook.profile.meaning}")
+    return notebook
+
+
+class Notebook:
+    """One run of a notebook. Generated files are named <notebook>--<name>, `name` in lower_snake."""
+
+    def __init__(self, name: str, profile: Profile):
+        self.name = name
+        self.profile = profile
+        self._claims = claims_of(name)
+        self._verdicts: dict[str, Verdict] = {}
+
+    def show_claims(self) -> None:
+        """Display this notebook's claims and the rules that decide them."""
+        rows = [
+            {
+                "claim": claim.id,
+                "where": claim.where,
+                "statement": claim.statement,
+                "measured": claim.rule.measure,
+                "holds if": claim.rule.words,
+            }
+            for claim in self._claims.values()
+        ]
+        tables.show(pd.DataFrame(rows, columns=["claim", "where", "statement", "measured", "holds if"]))
+
+    def save_figure(self, figure: Figure, name: str) -> Path:
+        """Write the figure as PNG and PDF; returns the path of the PNG."""
+        return figures.save(figure, paths.figures_folder(), self._stem(name))
+
+    def save_table(self, table: pd.DataFrame, name: str) -> Path:
+        """Write the table as CSV, without its index and with numbers exact; returns the path."""
+        path = paths.tables_folder() / f"{self._stem(name)}.csv"
+        paths.write_atomically(path, table.to_csv(index=False))
+        return path
+
+    def show_table(self, table: pd.DataFrame, caption: str = "") -> None:
+        """Display a table as the cell's output."""
+        tables.show(table, caption)
+
+    def verdict(self, claim_id: str, measured: Any = None, *, artefact: str | Path, corrected: Any = None) -> str:
+        """Compute, record and return the verdict on one claim of this notebook by its rule in the ledger.
+
+        measured: a number, {case: number} where every case must pass, or the mapping the check takes; numpy and torch
+            scalars are numbers too. Left out where the paper prints nothing to check.
+        artefact: the file that shows it, as returned by save_figure or save_table, or a path in the build folder or
+            the project; FileNotFoundError if it does not exist.
+        corrected: what was measured for the claim's correction; needed exactly if it has one.
+        """
+        claim = self._claim(claim_id)
+        decided = verdicts.decide(claim, measured, corrected, _existing_artefact(artefact), self.profile.name)
+        self._verdicts[claim_id] = decided
+        return decided.verdict
+
+    def not_run(self, claim_id: str, *, reason: str) -> str:
+        """Record that this profile does not decide the claim, and what it would take."""
+        decided = verdicts.not_run(self._claim(claim_id), reason, self.profile.name)
+        self._verdicts[claim_id] = decided
+        return decided.verdict
+
+    def finish(self) -> None:
+        """Write the verdicts and display them; MissingVerdict if a claim of this notebook has none."""
+        recorded = [self._verdicts[claim_id] for claim_id in self._claims if claim_id in self._verdicts]
+        verdicts.write_verdicts(self.name, recorded)
+        if recorded:
+            tables.show(pd.DataFrame([self._summary(verdict) for verdict in recorded]))
+        if missing := [claim_id for claim_id in self._claims if claim_id not in self._verdicts]:
+            raise MissingVerdict(f"{self.name} has no verdict on {', '.join(missing)}")
+
+    def _summary(self, verdict: Verdict) -> dict[str, str]:
+        claim = self._claims[verdict.claim]
+        return {
+            "claim": claim.id,
+            "verdict": verdict.verdict,
+            "printed": verdicts.printed_in_words(claim.rule, verdict.measured),
+            "measured": verdicts.in_words(verdict),
+            "holds if": claim.rule.words,
+            "detail": verdict.detail,
+        }
+
+    def _claim(self, claim_id: str) -> Claim:
+        if claim_id not in self._claims:
+            raise ValueError(f"{claim_id!r} is no claim of {self.name}; it has {', '.join(self._claims) or 'none'}")
+        return self._claims[claim_id]
+
+    def _stem(self, name: str) -> str:
+        if not _ARTEFACT_NAME.fullmatch(name):
+            raise ValueError(f"name a figure or table in lower_snake letters and digits, not {name!r}")
+        return f"{self.name}--{name}"
+
+
+def _existing_artefact(artefact: str | Path) -> str:
+    """The artefact's path relative to the build folder or to the project."""
+    for folder in (paths.build_folder(), paths.project_folder()):
+        path = folder / artefact
+        if path.is_file() and path.is_relative_to(folder):
+            return path.relative_to(folder).as_posix()
+    raise FileNotFoundError(f"artefact {artefact} is neither in the build folder nor in the project")

@@ -1,0 +1,64 @@
+"""Committed outputs: an executed notebook without the traces of its execution."""
+
+import copy
+import os
+
+import nbformat
+
+from paperlib.repro import paths
+from paperlib.repro.catalogue import CatalogueEntry
+from paperlib.repro.pipeline import DONE, condition, executed_profile
+
+PUBLISHED_PROFILE = "quick"
+"""The profile whose outputs are committed."""
+_INJECTED_TAGS = {"injected-parameters", "papermill-error-cell-tag"}
+
+
+def publish(entry: CatalogueEntry) -> bool:
+    """Copy an executed notebook's outputs into the committed one, without traces of the execution; True if it changed.
+
+    Raises ValueError unless the notebook is up to date at the published profile.
+    """
+    if executed_profile(entry) != PUBLISHED_PROFILE or condition(entry) != DONE:
+        state = f"{condition(entry)} at profile {executed_profile(entry) or 'none'}"
+        raise ValueError(f"{entry.name} is {state}; execute it at profile {PUBLISHED_PROFILE} first")
+    cleaned = without_execution_traces(nbformat.read(paths.executed_notebook(entry.name), as_version=4))
+    content = nbformat.writes(cleaned) + "\n"
+    if content == entry.source.read_text(encoding="utf-8"):
+        return False
+    modified = entry.source.stat().st_mtime_ns
+    paths.write_atomically(entry.source, content)
+    # The cells are the executed ones: the notebook stays up to date.
+    os.utime(entry.source, ns=(modified, modified))
+    return True
+
+
+def without_execution_traces(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
+    """A copy without injected cells, timings, paths and warnings, cells numbered from 1."""
+    cleaned = copy.deepcopy(notebook)
+    cleaned.metadata = nbformat.from_dict(
+        {
+            "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
+            "language_info": {"name": "python"},
+        }
+    )
+    cleaned.cells = [cell for cell in cleaned.cells if not _INJECTED_TAGS & set(cell.metadata.get("tags", []))]
+    number = 0
+    for cell in cleaned.cells:
+        tags = cell.metadata.get("tags", [])
+        cell.metadata = nbformat.from_dict({"tags": tags} if tags else {})
+        if cell.cell_type == "code":
+            number += 1
+            cell.execution_count = number
+            cell.outputs = [_cleaned_output(output, number) for output in cell.outputs if not _is_stderr(output)]
+    return cleaned
+
+
+def _is_stderr(output: nbformat.NotebookNode) -> bool:
+    return output.output_type == "stream" and output.name == "stderr"
+
+
+def _cleaned_output(output: nbformat.NotebookNode, number: int) -> nbformat.NotebookNode:
+    if output.output_type == "execute_result":
+        output.execution_count = number
+    return output

@@ -1,0 +1,516 @@
+"""Run store: one folder per training run or experiment, named by what determines the run, written in one step.
+
+A record lies in ``<root>/<experiment>/<hash>/``: ``record.json`` (specification, status, provenance, size and SHA-256
+of every other file), tables as CSV, and any other files. It is prepared in a hidden sibling folder, flushed to the disk
+and renamed into place, so that a reader sees either all of it or nothing. A record whose bytes differ from what was
+written is set aside under ``<root>/damaged/`` and counts as missing.
+
+Beside the records the store keeps ``<root>/unfinished/`` (checkpoints of runs under way) and ``<root>/locks/``. Locks
+are ``flock`` locks: the kernel frees them when their holder dies, so a killed run never blocks the next attempt.
+"""
+
+import ast
+import csv
+import fcntl
+import hashlib
+import io
+import json
+import math
+import operator
+import os
+import re
+import shutil
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+RECORD_FILE = "record.json"
+RESERVED_FOLDERS = ("damaged", "locks", "unfinished")
+EXPERIMENT_NAME = re.compile(r"[a-z0-9][a-z0-9_.-]*")
+FILE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
+HASH_LENGTH = 16
+
+
+class RunIsBusy(RuntimeError):  # noqa: N818 - says what is the case
+    """Another process (or thread) holds the claim on a run."""
+
+
+class DamagedRecord(RuntimeError):  # noqa: N818 - says what is the case
+    """A record on the disk is not what was written."""
+
+
+class DamagedRecordWarning(UserWarning):
+    """A damaged record was set aside; its run counts as missing."""
+
+
+# --- Specifications and record.json -----------------------------------------------------------------------------------
+
+
+def _plain(value: Any, where: str) -> Any:
+    """``value`` in JSON's own types, or an error that names the place of what JSON cannot hold exactly."""
+    if value is None or isinstance(value, bool):
+        return value
+    if isinstance(value, str):
+        return str(value)
+    if isinstance(value, int):
+        return int(value)
+    if isinstance(value, float):
+        if not math.isfinite(value):
+            raise ValueError(f"{where} is {value}: only finite numbers can be stored")
+        return float(value)
+    if isinstance(value, Mapping):
+        for key in value:
+            if not isinstance(key, str):
+                raise TypeError(f"{where} has the key {key!r}: keys must be strings")
+        return {str(key): _plain(item, f"{where}.{key}") for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item, f"{where}[{position}]") for position, item in enumerate(value)]
+    raise TypeError(f"{where} is a {type(value).__name__}: use strings, booleans, integers, floats, lists and mappings")
+
+
+def _canonical_json(plain: Any) -> bytes:
+    return json.dumps(plain, sort_keys=True, separators=(",", ":"), allow_nan=False).encode()
+
+
+def _sha256(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+def _plain_spec(spec: Mapping) -> dict:
+    if not isinstance(spec, Mapping):
+        raise TypeError(f"a run specification is a mapping, not a {type(spec).__name__}")
+    plain = _plain(spec, "spec")
+    experiment = plain.get("experiment")
+    if not isinstance(experiment, str) or not EXPERIMENT_NAME.fullmatch(experiment) or experiment in RESERVED_FOLDERS:
+        raise ValueError(
+            f"spec.experiment is {experiment!r}: it must be lower-case letters, digits, '_', '.' or '-', "
+            f"start with a letter or digit, and be none of {', '.join(RESERVED_FOLDERS)}"
+        )
+    return plain
+
+
+def _encode_record(content: dict) -> bytes:
+    """The bytes of ``record.json``: the content and the SHA-256 of its canonical form."""
+    sealed = {"content": content, "sha256": _sha256(_canonical_json(content))}
+    return (json.dumps(sealed, sort_keys=True, indent=1, allow_nan=False) + "\n").encode()
+
+
+def _decode_record(data: bytes) -> dict:
+    try:
+        content = json.loads(data)["content"]
+        intact = _encode_record(content) == data
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise DamagedRecord(f"{RECORD_FILE} cannot be parsed ({type(error).__name__})") from error
+    if not intact:
+        raise DamagedRecord(f"{RECORD_FILE} does not match its own checksum")
+    return content
+
+
+# --- Tables -----------------------------------------------------------------------------------------------------------
+
+
+def _column_type(column: pd.Series, where: str) -> str:
+    """The type a column is stored with: ``bool``, ``str`` or the name of a NumPy integer or float type."""
+    if isinstance(column.dtype, np.dtype) and column.dtype.kind in "biuf" and column.dtype.itemsize <= 8:
+        return column.dtype.name
+    # An empty column of objects says nothing about its type; text is what such a column is made for.
+    if pd.api.types.infer_dtype(column, skipna=False) in ("string", "empty") and not column.isna().any():
+        if column.str.contains("\0", regex=False).any():
+            raise ValueError(f"{where} has a text with a NUL character, which CSV readers drop")
+        return "str"
+    raise TypeError(f"{where} has type {column.dtype}: tables hold booleans, integers, floats and text without gaps")
+
+
+def _column_types(table: pd.DataFrame, name: str) -> list[list[str]]:
+    if not isinstance(table, pd.DataFrame):
+        raise TypeError(f"table '{name}' is a {type(table).__name__}, not a DataFrame")
+    if not isinstance(table.index, pd.RangeIndex) or table.index.start != 0 or table.index.step != 1:
+        raise ValueError(f"table '{name}' has an index of its own, which a CSV would lose: call reset_index() first")
+    columns = list(table.columns)
+    if not columns or len(set(columns)) != len(columns) or not all(isinstance(c, str) and c for c in columns):
+        raise ValueError(f"table '{name}' has the columns {columns}: they must be distinct non-empty strings")
+    return [[column, _column_type(table[column], f"table '{name}', column '{column}'")] for column in columns]
+
+
+def _require_finite(table: pd.DataFrame, name: str) -> None:
+    for column in table.columns:
+        if table[column].dtype.kind != "f":
+            continue
+        bad = np.flatnonzero(~np.isfinite(table[column].to_numpy()))
+        if bad.size:
+            raise ValueError(
+                f"table '{name}', column '{column}', row {bad[0]} is {table[column].iloc[bad[0]]}: a finished run "
+                "holds finite values only; save a run that diverged with diverged_at_step"
+            )
+
+
+def _encode_table(table: pd.DataFrame, column_types: list[list[str]]) -> bytes:
+    # Narrow floats are widened, which is exact; their own shortest decimals need not survive a parser's two roundings.
+    widened = table.astype({column: "float64" for column, kind in column_types if kind.startswith("float")})
+    text = widened.to_csv(index=False, na_rep="nan", quoting=csv.QUOTE_NONNUMERIC, lineterminator="\n")
+    return text.encode()
+
+
+def _decode_table(data: bytes, column_types: list[list[str]]) -> pd.DataFrame:
+    wide = {column: "float64" if kind.startswith("float") else kind for column, kind in column_types}
+    table = pd.read_csv(
+        io.BytesIO(data),
+        header=0,
+        names=list(wide),
+        index_col=False,
+        dtype=wide,
+        keep_default_na=False,
+        na_values={column: ["nan"] for column, kind in wide.items() if kind == "float64"},
+        float_precision="round_trip",
+        skip_blank_lines=False,
+        lineterminator="\n",
+    )
+    return table.astype(dict(column_types))
+
+
+# --- Files and folders ------------------------------------------------------------------------------------------------
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _make_folder(folder: Path) -> None:
+    """Make ``folder`` and its parents so that they survive a power cut."""
+    if folder.is_dir():
+        return
+    _make_folder(folder.parent)
+    folder.mkdir(exist_ok=True)
+    _sync_folder(folder.parent)
+
+
+def _write_durably(path: Path, data: bytes) -> None:
+    with open(path, "xb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _read_checked(folder: Path, name: str, digest: Mapping) -> bytes:
+    try:
+        data = (folder / name).read_bytes()
+    except (FileNotFoundError, NotADirectoryError, IsADirectoryError) as error:
+        raise DamagedRecord(f"{name} is missing") from error
+    if len(data) != digest["bytes"]:
+        raise DamagedRecord(f"{name} has {len(data)} bytes instead of {digest['bytes']}")
+    if _sha256(data) != digest["sha256"]:
+        raise DamagedRecord(f"{name} does not match its checksum")
+    return data
+
+
+@contextmanager
+def _locked(path: Path, *, blocking: bool = True) -> Iterator[None]:
+    """Hold the lock file ``path``; ``BlockingIOError`` if it is taken and ``blocking`` is false."""
+    _make_folder(path.parent)
+    # The file stays: removing it would let a third process lock a new file while a second waits for the old one.
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if blocking else fcntl.LOCK_NB))
+        yield
+    finally:
+        os.close(descriptor)
+
+
+# --- Records and the store --------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Record:
+    """One stored run.
+
+    ``contents`` maps each file name to its size and checksum, ``column_types`` each table to its (column, type) pairs.
+    ``diverged_at_step`` is the environment step at which a run of status "diverged" left the finite numbers, else None.
+    """
+
+    name: str
+    folder: Path
+    spec: dict
+    status: str
+    diverged_at_step: int | None
+    provenance: dict
+    contents: dict
+    column_types: dict
+
+    def table(self, name: str) -> pd.DataFrame:
+        """The table stored under ``name``, values and types as saved; KeyError if there is none."""
+        if name not in self.column_types:
+            raise KeyError(f"{self.name} has no table '{name}', only {sorted(self.column_types)}")
+        return _decode_table(self._read(f"{name}.csv"), self.column_types[name])
+
+    def file(self, name: str) -> bytes:
+        """The bytes of the file stored under ``name``; KeyError if there is none."""
+        if name not in self.contents:
+            raise KeyError(f"{self.name} has no file '{name}', only {sorted(self.contents)}")
+        return self._read(name)
+
+    def _read(self, file_name: str) -> bytes:
+        try:
+            return _read_checked(self.folder, file_name, self.contents[file_name])
+        except DamagedRecord as error:
+            raise DamagedRecord(f"{self.folder}: {error}") from error
+
+
+class RunStore:
+    """Records of runs under one root folder, shared safely by any number of processes on one machine."""
+
+    def __init__(self, root: Path | str):
+        self.root = Path(root)
+
+    def name(self, spec: Mapping) -> str:
+        """``<experiment>-<16 hex digits>``, a function of the specification's content and not of its key order.
+
+        ``spec`` holds strings, booleans, integers, finite floats, lists and mappings, and at least "experiment";
+        anything else raises TypeError or ValueError with its place. 1 and 1.0 are different values.
+        """
+        return self._name(_plain_spec(spec))
+
+    def find(self, spec: Mapping) -> Record | None:
+        """The complete, undamaged record of ``spec``, else None; a damaged one is set aside with a warning."""
+        plain = _plain_spec(spec)
+        return self._find(self._folder(plain), self._name(plain))
+
+    def missing(self, specs: Sequence[Mapping]) -> list[Mapping]:
+        """Those of ``specs`` that have no record, in their order, each run once."""
+        by_name = {self.name(spec): spec for spec in specs}
+        return [spec for spec in by_name.values() if self.find(spec) is None]
+
+    @contextmanager
+    def claim(self, *specs: Mapping, blocking: bool = True) -> Iterator[None]:
+        """Hold the named runs against every other process and thread until the block ends or its process dies.
+
+        Several runs are taken in the order of their names, so that processes claiming overlapping batches cannot wait
+        for each other in a circle; do not nest claims. With ``blocking=False`` a run held elsewhere raises RunIsBusy
+        and none is kept. After waiting, look again: the other holder may have saved the run.
+        """
+        names = sorted({self.name(spec) for spec in specs})
+        with ExitStack() as held:
+            for name in names:
+                try:
+                    held.enter_context(_locked(self._lock(name, "claim"), blocking=blocking))
+                except BlockingIOError as error:
+                    raise RunIsBusy(f"{name} is being run by another process") from error
+            yield
+
+    @contextmanager
+    def claim_missing(self, specs: Sequence[Mapping], *, blocking: bool = True) -> Iterator[list[Mapping]]:
+        """Claim the runs that have no record and give those still without one once the claims are held.
+
+        This is how a batch is trained: run what is given, ``save`` each run on its own, leave the block.
+        """
+        with self.claim(*self.missing(specs), blocking=blocking):
+            yield self.missing(specs)
+
+    def save(
+        self,
+        spec: Mapping,
+        tables: Mapping[str, pd.DataFrame],
+        *,
+        provenance: Mapping,
+        diverged_at_step: int | None = None,
+        files: Mapping[str, bytes] | None = None,
+    ) -> Record:
+        """Store a run, all of it or nothing, and remove its work folder.
+
+        A run that has a record keeps it, and that record is returned. A run that diverged is saved with the step at
+        which it did and the tables measured until then; any other run with a non-finite value in a table is refused
+        (ValueError). An OSError of the disk passes through and leaves no record.
+        """
+        plain = _plain_spec(spec)
+        name, folder = self._name(plain), self._folder(plain)
+        encoded = self._encode(plain, tables, provenance, diverged_at_step, files or {})
+        with _locked(self._lock(name, "save")):
+            if self._find_locked(folder, name) is None:
+                self._write(folder, encoded)
+            record = self._read(folder)
+        self._clear_leftovers(plain["experiment"])
+        return record
+
+    def work_folder(self, spec: Mapping) -> Path:
+        """A folder, made if need be, for the checkpoints of a run under way; ``save`` removes it."""
+        plain = _plain_spec(spec)
+        folder = self._work_folder(self._folder(plain))
+        _make_folder(folder)
+        return folder
+
+    def records(self, experiment: str | None = None) -> Iterator[Record]:
+        """Every undamaged record (of one experiment), in the order of experiment and hash."""
+        for folder in sorted(self.root.glob(f"*/{'[0-9a-f]' * HASH_LENGTH}")):
+            if folder.parent.name in RESERVED_FOLDERS or experiment not in (None, folder.parent.name):
+                continue
+            record = self._find(folder, f"{folder.parent.name}-{folder.name}")
+            if record is not None:
+                yield record
+
+    def _name(self, plain: dict) -> str:
+        return f"{plain['experiment']}-{_sha256(_canonical_json(plain))[:HASH_LENGTH]}"
+
+    def _folder(self, plain: dict) -> Path:
+        return self.root / plain["experiment"] / self._name(plain)[-HASH_LENGTH:]
+
+    def _lock(self, name: str, purpose: str) -> Path:
+        return self.root / "locks" / f"{name}.{purpose}"
+
+    def _work_folder(self, folder: Path) -> Path:
+        return self.root / "unfinished" / folder.parent.name / folder.name
+
+    def _find(self, folder: Path, name: str) -> Record | None:
+        if not folder.exists():
+            return None
+        try:
+            return self._read(folder)
+        except DamagedRecord:
+            # Another process may be replacing the record at this moment: judge it again with the lock held.
+            with _locked(self._lock(name, "save")):
+                return self._find_locked(folder, name)
+
+    def _find_locked(self, folder: Path, name: str) -> Record | None:
+        if not folder.exists():
+            return None
+        try:
+            return self._read(folder)
+        except DamagedRecord as error:
+            aside = self._set_aside(folder, name)
+            warnings.warn(f"{folder}: {error}; moved to {aside}", DamagedRecordWarning, stacklevel=4)
+            return None
+
+    def _set_aside(self, folder: Path, name: str) -> Path:
+        damaged = self.root / "damaged"
+        _make_folder(damaged)
+        attempt = 1
+        while (damaged / f"{name}-{attempt}").exists():
+            attempt += 1
+        aside = damaged / f"{name}-{attempt}"
+        os.rename(folder, aside)
+        _sync_folder(folder.parent)
+        return aside
+
+    def _read(self, folder: Path) -> Record:
+        """The record in ``folder`` with every file checked; DamagedRecord says what is wrong with it."""
+        try:
+            content = _decode_record((folder / RECORD_FILE).read_bytes())
+        except (FileNotFoundError, NotADirectoryError, IsADirectoryError) as error:
+            raise DamagedRecord(f"{RECORD_FILE} is missing") from error
+        if self._folder(content["spec"]) != folder:
+            raise DamagedRecord(f"{RECORD_FILE} holds the specification of {self._name(content['spec'])}")
+        for file_name, digest in content["contents"].items():
+            _read_checked(folder, file_name, digest)
+        return Record(name=self._name(content["spec"]), folder=folder, **content)
+
+    def _encode(
+        self,
+        plain_spec: dict,
+        tables: Mapping[str, pd.DataFrame],
+        provenance: Mapping,
+        diverged_at_step: int | None,
+        files: Mapping[str, bytes],
+    ) -> dict[str, bytes]:
+        """The files of a record by name, ``record.json`` last; bad input is refused here, before writing."""
+        if diverged_at_step is not None:
+            diverged_at_step = operator.index(diverged_at_step)
+            if diverged_at_step < 0:
+                raise ValueError(f"diverged_at_step is {diverged_at_step}: a step is at least 0")
+        encoded, column_types = {}, {}
+        for name, table in tables.items():
+            column_types[name] = _column_types(table, name)
+            if diverged_at_step is None:
+                _require_finite(table, name)
+            encoded[f"{name}.csv"] = _encode_table(table, column_types[name])
+        for name, data in files.items():
+            if not isinstance(data, bytes):
+                raise TypeError(f"file '{name}' is a {type(data).__name__}, not bytes")
+            if name in encoded:
+                raise ValueError(f"file '{name}' has the name of a table's file")
+            encoded[name] = data
+        for name in encoded:
+            if not FILE_NAME.fullmatch(name) or name == RECORD_FILE:
+                raise ValueError(f"'{name}' is no name for a record's file: use letters, digits, '_', '.' and '-'")
+        content = {
+            "spec": plain_spec,
+            "status": "finished" if diverged_at_step is None else "diverged",
+            "diverged_at_step": diverged_at_step,
+            "provenance": _plain(provenance, "provenance"),
+            "contents": {name: {"bytes": len(data), "sha256": _sha256(data)} for name, data in encoded.items()},
+            "column_types": column_types,
+        }
+        return encoded | {RECORD_FILE: _encode_record(content)}
+
+    def _write(self, folder: Path, encoded: Mapping[str, bytes]) -> None:
+        _make_folder(folder.parent)
+        temporary = folder.with_name(f".{folder.name}")
+        # What lies there is a dead writer's: this process holds the run's save lock.
+        shutil.rmtree(temporary, ignore_errors=True)
+        try:
+            temporary.mkdir()
+            for name, data in encoded.items():
+                _write_durably(temporary / name, data)
+            _sync_folder(temporary)
+            os.rename(temporary, folder)
+        except BaseException:
+            shutil.rmtree(temporary, ignore_errors=True)
+            raise
+        _sync_folder(folder.parent)
+
+    def _clear_leftovers(self, experiment: str) -> None:
+        """Remove an experiment's work folders of saved runs and the half-written records of dead writers."""
+        for work in self.root.glob(f"unfinished/{experiment}/*"):
+            if (self.root / experiment / work.name).exists():
+                shutil.rmtree(work, ignore_errors=True)
+        for temporary in self.root.glob(f"{experiment}/.*"):
+            try:
+                with _locked(self._lock(f"{experiment}-{temporary.name[1:]}", "save"), blocking=False):
+                    shutil.rmtree(temporary, ignore_errors=True)
+            except BlockingIOError:
+                continue  # its writer lives
+
+
+# --- Code revision ----------------------------------------------------------------------------------------------------
+
+
+def _syntax(node: Any) -> Any:
+    """A syntax tree as nested lists, without positions, comments and bare strings (docstrings).
+
+    Absent and empty fields are left out, so that fields which a later Python adds to its trees change nothing.
+    """
+    if isinstance(node, ast.AST):
+        fields = [[name, _syntax(value)] for name, value in ast.iter_fields(node) if value is not None and value != []]
+        return [type(node).__name__, *fields]
+    if isinstance(node, list):
+        return [_syntax(item) for item in node if not _is_bare_string(item)]
+    return [type(node).__name__, ascii(node)]
+
+
+def _is_bare_string(node: Any) -> bool:
+    return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
+
+
+def code_revision(*modules: ModuleType) -> str:
+    """16 hex digits that change when the code of ``modules`` does, and not with comments, docstrings or layout.
+
+    Put it into a run's specification to tell apart runs of different code. The order of ``modules`` is irrelevant.
+    ValueError for no module at all, and for one without Python source.
+    """
+    if not modules:
+        raise ValueError("code_revision needs at least one module")
+    trees = {}
+    for module in modules:
+        source = getattr(module, "__file__", None)
+        if source is None or not source.endswith(".py"):
+            raise ValueError(f"module {module.__name__} has no Python source file")
+        trees[module.__name__] = _syntax(ast.parse(Path(source).read_bytes()))
+    return _sha256(_canonical_json(trees))[:HASH_LENGTH]

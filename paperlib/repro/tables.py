@@ -1,0 +1,55 @@
+"""Tables as a notebook shows them: styled HTML beside plain text that is the same on every machine."""
+
+import hashlib
+
+import pandas as pd
+
+from paperlib.repro import verdicts
+
+STATE_COLOURS = {
+    verdicts.HOLDS: "#009E73",
+    verdicts.CORRECTED: "#56B4E9",
+    verdicts.DOES_NOT_HOLD: "#D55E00",
+    verdicts.NOT_REPRODUCIBLE: "#CC79A7",
+    verdicts.NOT_RUN: "#E69F00",
+    verdicts.NOT_YET_CHECKED: "#BBBBBB",
+    verdicts.MISSING: "#000000",
+    verdicts.OUT_OF_DATE: "#666666",
+}
+"""One colour per state of a claim, in tables and figures alike, distinguishable by colour-blind readers."""
+
+_DARK = {verdicts.MISSING, verdicts.OUT_OF_DATE, verdicts.DOES_NOT_HOLD, verdicts.HOLDS}
+
+
+def show(table: pd.DataFrame, caption: str = "") -> None:
+    """Display `table` as the output of the cell."""
+    from IPython.display import display  # only where a notebook runs
+
+    display({"text/html": to_html(table, caption), "text/plain": to_text(table)}, raw=True)
+
+
+def to_text(table: pd.DataFrame) -> str:
+    """Plain text, columns aligned to the left."""
+    cells = [[_cell(value) for value in row] for row in table.itertuples(index=False)]
+    rows = [[str(column) for column in table.columns], *cells]
+    widths = [max(len(row[i]) for row in rows) for i in range(len(table.columns))]
+    return "\n".join("  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)).rstrip() for row in rows)
+
+
+def to_html(table: pd.DataFrame, caption: str = "") -> str:
+    """HTML with wrapped cells; formulas between dollar signs are typeset by the reader's Jupyter."""
+    identity = hashlib.sha256((caption + to_text(table)).encode()).hexdigest()[:8]
+    cell = [("text-align", "left"), ("vertical-align", "top"), ("white-space", "normal"), ("max-width", "36em")]
+    style = table.style.hide(axis="index").format(_cell, escape="html").set_uuid(identity).map(_state_style)
+    style = style.set_table_styles([{"selector": "th, td", "props": cell}])
+    return (style.set_caption(caption) if caption else style).to_html()
+
+
+def _cell(value: object) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def _state_style(value: object) -> str:
+    if not isinstance(value, str) or value not in STATE_COLOURS:
+        return ""
+    return f"background-color: {STATE_COLOURS[value]}; color: {'white' if value in _DARK else 'black'}"

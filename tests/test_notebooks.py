@@ -1,0 +1,43 @@
+"""What every committed notebook has: parameters, short cells, outputs without errors, a picture."""
+
+from pathlib import Path
+
+import nbformat
+import pytest
+
+from paperlib.repro import catalogue
+
+NOTEBOOKS = sorted((Path(__file__).parents[1] / "notebooks").glob("*.ipynb"))
+
+
+def code_cells(path: Path) -> list[nbformat.NotebookNode]:
+    cells = nbformat.read(path, as_version=4).cells
+    return [cell for cell in cells if cell.cell_type == "code" and cell.source.strip()]
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+class TestNotebook:
+    def test_is_listed(self, path):
+        assert path.stem in catalogue.load_catalogue()
+
+    def test_begins_with_the_profile_parameter(self, path):
+        first = code_cells(path)[0]
+        assert "parameters" in first.metadata.get("tags", [])
+        assert first.source.startswith('profile = "quick"')
+
+    def test_opens_itself_and_finishes(self, path):
+        source = "\n".join(cell.source for cell in code_cells(path))
+        assert f'repro.open_notebook("{path.stem}", profile)' in source
+        assert ".finish()" in source
+
+    def test_has_no_cell_longer_than_a_screen(self, path):
+        assert max(len(cell.source.splitlines()) for cell in code_cells(path)) <= 40
+
+    def test_is_committed_with_outputs_and_without_errors(self, path):
+        outputs = [output for cell in code_cells(path) for output in cell.outputs]
+        assert outputs
+        assert not [output for output in outputs if output.output_type == "error"]
+
+    def test_shows_a_picture(self, path):
+        outputs = [output for cell in code_cells(path) for output in cell.outputs]
+        assert any("image/png" in output.get("data", {}) for output in outputs)

@@ -1,0 +1,237 @@
+"""Executing notebooks: make, the command line, kernels, nbval, set-up and publishing."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import nbformat
+import pytest
+import yaml
+from nbformat import v4
+
+from paperlib.repro import cli
+from paperlib.repro.catalogue import existing_notebooks
+from paperlib.repro.pipeline import inputs
+from paperlib.repro.publishing import without_execution_traces
+
+ROOT = Path(__file__).parents[1]
+
+
+def clean_environment(**changes: str) -> dict[str, str]:
+    """The environment without what an outer make or an outer test run has set."""
+    left_out = {"MAKEFLAGS", "MFLAGS", "MAKELEVEL", "MAKEOVERRIDES", "PYTHONPATH", "PAPERLIB_BUILD", "PAPERLIB_PROFILE"}
+    kept = {key: value for key, value in os.environ.items() if key not in left_out}
+    return kept | {"PYTHONDONTWRITEBYTECODE": "1"} | changes
+
+
+def write_notebook(path: Path, *sources: str) -> None:
+    """A notebook of code cells; the first one gets the parameters tag."""
+    cells = [v4.new_code_cell(source) for source in sources]
+    cells[0].metadata["tags"] = ["parameters"]
+    kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
+    nbformat.write(v4.new_notebook(cells=cells, metadata=kernel), path)
+
+
+@pytest.fixture
+def rogue_kernel(tmp_path) -> dict[str, str]:
+    """Environment variables under which the machine's kernel named python3 is one that always fails."""
+    specification = json.dumps({"argv": ["/bin/false"], "display_name": "Rogue", "language": "python"})
+    home = tmp_path / "home"
+    for folder in (tmp_path / "jupyter", home / ".local" / "share" / "jupyter"):
+        (folder / "kernels" / "python3").mkdir(parents=True)
+        (folder / "kernels" / "python3" / "kernel.json").write_text(specification)
+    return {"JUPYTER_PATH": str(tmp_path / "jupyter"), "HOME": str(home)}
+
+
+@pytest.fixture
+def toy_project(tmp_path) -> Path:
+    """A project with this Makefile and paperlib.repro, two toy notebooks with a claim each, and a toy scoreboard."""
+    project = tmp_path / "project"
+    for folder in ("data", "notebooks"):
+        (project / folder).mkdir(parents=True)
+    for name in ("Makefile", "requirements.lock", "pyproject.toml", "environment.yml"):
+        shutil.copy(ROOT / name, project)
+    ignore = shutil.ignore_patterns("__pycache__")
+    shutil.copytree(ROOT / "paperlib" / "repro", project / "paperlib" / "repro", ignore=ignore)
+    shutil.copy(ROOT / "paperlib" / "__init__.py", project / "paperlib")
+    names = ("00_good", "01_broken", "18_scoreboard")
+    (project / "data" / "notebooks.yaml").write_text(yaml.safe_dump({n: {"shows": "toy", "uses": []} for n in names}))
+    rule = {"measure": "m", "check": "at_most", "threshold": 1}
+    claim = {"paper": "pave", "where": "here", "statement": "s", "kind": "number", "rule": rule}
+    claims = [claim | {"id": f"pave.{name[3:]}", "notebook": name} for name in names[:2]]
+    (project / "data" / "claims.yaml").write_text(yaml.safe_dump(claims))
+    for name in names[:2]:
+        write_notebook(project / "notebooks" / f"{name}.ipynb", *toy_cells(name))
+    write_notebook(project / "notebooks" / "18_scoreboard.ipynb", 'profile = "quick"', "print(profile)")
+    break_notebook(project / "notebooks" / "01_broken.ipynb")
+    return project
+
+
+def toy_cells(name: str) -> tuple[str, ...]:
+    begin = f'from paperlib import repro\nnb = repro.open_notebook("{name}", profile)'
+    return 'profile = "quick"', begin, f'nb.verdict("pave.{name[3:]}", 1, artefact="data/claims.yaml")\nnb.finish()'
+
+
+def break_notebook(path: Path) -> None:
+    cells = nbformat.read(path, as_version=4)
+    cells.cells.insert(1, v4.new_code_cell('raise RuntimeError("deliberate break")'))
+    nbformat.write(cells, path)
+
+
+def test_one_broken_notebook_loses_nothing_of_the_others_and_a_second_run_repeats_nothing(toy_project, rogue_kernel):
+    def make(*arguments: str) -> tuple[int, set[str], str]:
+        """Exit code, the notebooks that ran, and all output."""
+        command = ["make", f"ENV={sys.prefix}", *arguments]
+        environment = clean_environment(**rogue_kernel)
+        done = subprocess.run(command, cwd=toy_project, env=environment, capture_output=True, text=True)
+        ran = set(re.findall(r"^(\S+): running", done.stdout, re.MULTILINE))
+        return done.returncode, ran, done.stdout + done.stderr
+
+    build = toy_project / "build"
+    code, ran, output = make("-j2", "reproduce", "PROFILE=smoke")
+    assert (code != 0, ran) == (True, {"00_good", "01_broken", "18_scoreboard"}), output
+    assert re.search(r"01_broken +failed", output) and "deliberate break" in output
+    assert "pave.broken (here): no verdict" in output
+    assert "deliberate break" in (build / "notebooks" / "01_broken.failed.ipynb").read_text()
+    assert json.loads((build / "verdicts" / "00_good.json").read_text())[0]["verdict"] == "holds"
+
+    write_notebook(toy_project / "notebooks" / "01_broken.ipynb", *toy_cells("01_broken"))
+    code, ran, output = make("reproduce", "PROFILE=smoke")
+    assert (code, ran) == (0, {"01_broken", "18_scoreboard"}), output
+    assert not (build / "notebooks" / "01_broken.failed.ipynb").exists()
+
+    code, ran, output = make("reproduce", "PROFILE=smoke")
+    assert (code, ran) == (0, set()), output
+
+    code, ran, output = make("notebooks/00_good", "PROFILE=quick")
+    assert (code, ran) == (0, {"00_good"}), output
+    assert "profile quick" in (build / "notebooks" / "00_good.ipynb").read_text()
+
+
+def test_make_and_paperlib_agree_on_what_a_notebook_depends_on():
+    command = ["make", "--print-data-base", "--question", f"ENV={sys.prefix}", "help"]
+    database = subprocess.run(command, cwd=ROOT, env=clean_environment(), capture_output=True, text=True).stdout
+    for entry in existing_notebooks():
+        (line,) = re.findall(rf"^build/notebooks/{entry.name}\.ipynb: (.*)$", database, re.MULTILINE)
+        prerequisites = set(line.split("|")[0].split()) - {f"build/profiles/{entry.name}"}
+        assert prerequisites == {path.relative_to(ROOT).as_posix() for path in inputs(entry)}, entry.name
+
+
+def test_nbval_fails_on_a_broken_cell_and_on_a_changed_checked_output(tmp_path, rogue_kernel):
+    printed = v4.new_output("stream", name="stdout", text="2\n")
+    for name, source in {"good": "print(2)", "broken": "print(2)\n1 / 0", "changed": "print(3)"}.items():
+        write_notebook(tmp_path / f"{name}.ipynb", "# NBVAL_CHECK_OUTPUT\n" + source)
+        notebook = nbformat.read(tmp_path / f"{name}.ipynb", as_version=4)
+        notebook.cells[0] |= {"outputs": [printed], "execution_count": 1}
+        nbformat.write(notebook, tmp_path / f"{name}.ipynb")
+    options = nbval_options()
+    command = [sys.executable, "-m", "pytest", "-q", "-rfE", "-p", "no:randomly", *options, "--rootdir=.", "."]
+    environment = clean_environment(**rogue_kernel)
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    failed = set(re.findall(r"^FAILED (\w+)\.ipynb", done.stdout, re.MULTILINE))
+    assert (done.returncode, failed) == (1, {"broken", "changed"}), done.stdout
+    assert "1 passed" in done.stdout
+
+
+def nbval_options() -> list[str]:
+    """The options of the Makefile's nbval step, so that this test breaks what CI runs."""
+    text = (ROOT / "Makefile").read_text().replace("\\\n", " ")
+    (options,) = re.findall(r"pytest (--nbval-lax .*) notebooks$", text, re.MULTILINE)
+    return options.replace("tests/nbval_sanitize.cfg", str(ROOT / "tests" / "nbval_sanitize.cfg")).split()
+
+
+def make_environment(project: Path, *arguments: str, path: str = "/usr/bin:/bin") -> subprocess.CompletedProcess:
+    environment = clean_environment(PATH=path)
+    return subprocess.run(["make", "env", *arguments], cwd=project, env=environment, capture_output=True, text=True)
+
+
+def write_script(path: Path, body: str) -> str:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(f"#!/bin/bash\n{body}\n")
+    path.chmod(0o755)
+    return str(path)
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        ("exit 1", "Python 3.11 or newer, below 3.14, is needed; {python} is not one"),
+        ('[[ "$2" == *ensurepip* ]] && exit 1; exit 0', "{python} has no venv module"),
+    ],
+)
+def test_an_unsuitable_python_gets_one_clear_line(toy_project, tmp_path, body, message):
+    python = write_script(tmp_path / "python", body)
+    done = make_environment(toy_project, f"PYTHON={python}")
+    assert done.returncode != 0
+    lines = [line for line in done.stderr.splitlines() if "***" not in line]
+    assert len(lines) == 1 and message.format(python=python) in lines[0]
+    assert not (toy_project / ".env").exists()
+
+
+@pytest.mark.parametrize(
+    ("tool", "expected"),
+    [
+        ("conda", "env create --prefix .env --file environment.yml"),
+        ("micromamba", "create --yes --prefix .env --file environment.yml"),
+    ],
+)
+def test_set_up_uses_conda_where_there_is_one_and_happens_once(toy_project, tmp_path, tool, expected):
+    log = tmp_path / "log"
+    python = write_script(tmp_path / "python", f"echo python $* >> {log}")
+    write_script(tmp_path / "bin" / tool, f"echo {tool} $* >> {log}; mkdir -p .env/bin; cp {python} .env/bin/python")
+    path = f"{tmp_path / 'bin'}:/usr/bin:/bin"
+    assert make_environment(toy_project, path=path).returncode == 0
+    install = "python -m pip install --disable-pip-version-check -r requirements.lock -e ."
+    assert log.read_text().splitlines() == [f"{tool} {expected}", install]
+    assert make_environment(toy_project, path=path).returncode == 0
+    assert len(log.read_text().splitlines()) == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [(["run", "77_nowhere"], 2), (["run", "--profile", "huge"], 2), ([], 2), (["claims", "--verdict", "maybe"], 2)],
+)
+def test_wrong_usage_exits_with_2(arguments, code, capsys):
+    with pytest.raises(SystemExit) as exit_:
+        cli.main(arguments)
+    assert exit_.value.code == code
+    assert "usage:" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", ["run", "status", "claims", "bench", "publish"])
+def test_each_command_has_help(command, capsys):
+    with pytest.raises(SystemExit) as exit_:
+        cli.main([command, "--help"])
+    assert exit_.value.code == 0
+    assert "usage:" in capsys.readouterr().out
+
+
+def test_strict_claims_fail_on_a_missing_verdict_only(toy_project, monkeypatch, capsys):
+    monkeypatch.setattr("paperlib.repro.paths.project_folder", lambda: toy_project)
+    monkeypatch.delenv("PAPERLIB_BUILD", raising=False)
+    assert cli.main(["claims"]) == 0
+    assert cli.main(["claims", "--strict"]) == 1
+    assert "2 claims, 2 of them without the verdict they should have" in capsys.readouterr().out
+    for name in ("00_good", "01_broken"):
+        (toy_project / "notebooks" / f"{name}.ipynb").unlink()
+    assert cli.main(["claims", "--strict"]) == 0
+
+
+def test_published_outputs_keep_no_trace_of_the_execution():
+    injected = v4.new_code_cell("profile = 'quick'")
+    injected.metadata["tags"] = ["injected-parameters"]
+    cell = v4.new_code_cell("1", execution_count=7)
+    cell.metadata = nbformat.from_dict({"papermill": {"duration": 3.2}, "tags": ["keep"]})
+    cell.outputs = [
+        v4.new_output("stream", name="stderr", text="a warning"),
+        v4.new_output("execute_result", data={"text/plain": "1"}, execution_count=7),
+    ]
+    executed = v4.new_notebook(cells=[injected, cell], metadata={"papermill": {"input_path": "/home/someone"}})
+    cleaned = without_execution_traces(executed)
+    (kept,) = cleaned.cells
+    assert (kept.execution_count, dict(kept.metadata), len(kept.outputs)) == (1, {"tags": ["keep"]}, 1)
+    assert "/home" not in nbformat.writes(cleaned) and "papermill" not in nbformat.writes(cleaned)
