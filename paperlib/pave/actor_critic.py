@@ -1,0 +1,242 @@
+"""What TD3 and SAC share: stacked networks and optimisers, the critic's PAVE term, the actor's baseline terms."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import torch
+
+from paperlib.pave import actor_terms
+from paperlib.pave.closed_form import closed_form_pave
+from paperlib.pave.networks import StackedMLP, stacked_mlp
+from paperlib.pave.replay import Minibatch
+from paperlib.pave.settings import AlgorithmSettings, Coefficients, asap_target_tau
+from paperlib.pave.streams import RandomStreams
+
+DIAGNOSTICS = ("td_loss", "mpr", "vfc", "curv", "actor_loss", "actor_term")
+
+
+class UpdateNoise(NamedTuple):
+    """The random numbers of one update, standard normal unless said otherwise; None where the update needs none."""
+
+    next_actions: torch.Tensor  # (R, B, d_a): TD3's target smoothing, or SAC's action at s'
+    actions: torch.Tensor | None = None  # (R, B, d_a): SAC's action at s
+    states: torch.Tensor | None = None  # (R, B, d_s): MPR
+    probes: torch.Tensor | None = None  # (R, B, d_a), +-1: Curv
+    caps: torch.Tensor | None = None  # (R, B, d_s): CAPS
+
+
+class ActorCritic:
+    """R runs of one algorithm. Subclasses say how targets, actor loss and actions are formed.
+
+    Runs may differ in seed and coefficients. The terms computed are those that any run uses; a run with coefficient 0
+    trains as if the term were not there.
+
+    Args:
+        settings: shared by all runs.
+        coefficients: one per run.
+        streams: one random stream per run; also the source of the initial weights.
+        compiled: fuse the losses' elementwise passes with torch.compile (needs a C++ compiler on a CPU).
+    """
+
+    outputs_per_action: int  # actor outputs per action dimension, without ASAP's predictor
+    needs_action_noise = False
+
+    def __init__(
+        self,
+        settings: AlgorithmSettings,
+        coefficients: Sequence[Coefficients],
+        observation_dim: int,
+        action_dim: int,
+        streams: RandomStreams,
+        *,
+        compiled: bool = False,
+    ):
+        self.settings, self.streams = settings, streams
+        self.runs, self.action_dim = len(coefficients), action_dim
+        self.terms = frozenset().union(*(c.terms() for c in coefficients))
+        on = {"device": streams.device, "dtype": streams.dtype}
+        self.coefficients = {
+            field.name: torch.tensor([getattr(c, field.name) for c in coefficients], **on)
+            for field in dataclasses.fields(Coefficients)
+        }
+        actor_sizes = (observation_dim, *settings.hidden, action_dim * self.outputs_per_action)
+        critic_sizes = (observation_dim + action_dim, *settings.hidden, 1)
+        self.actor = StackedMLP(actor_sizes, streams.generators("actor weights"), **on)
+        if "asap" in self.terms:
+            # From its own stream: a run's other weights must not depend on the methods it is stacked with.
+            self.actor.add_outputs(action_dim, streams.generators("predictor weights"))
+        self.critic = StackedMLP(critic_sizes, streams.generators("critic weights"), networks_per_run=2, **on)
+        self.critic_target = copy.deepcopy(self.critic).requires_grad_(False)
+        if "asap" in self.terms:
+            self.predictor_target = copy.deepcopy(self.actor).requires_grad_(False)
+        self.actor_optimizer = torch.optim.Adam(self.actor.parameters(), lr=settings.learning_rate, fused=True)
+        self.critic_optimizer = torch.optim.Adam(self.critic.parameters(), lr=settings.learning_rate, fused=True)
+        self.updates = 0
+        self.environment_step = 0  # kept by the training loop; tells when a run diverged
+        self.diverged_at = torch.full((self.runs,), -1, device=streams.device, dtype=torch.long)
+        self.diagnostics = torch.zeros(self.runs, len(DIAGNOSTICS), **on)
+        compile_ = torch.compile if compiled else _as_it_is
+        self._critic_loss_of = compile_(self.critic_loss)
+        self._actor_loss_of = compile_(self.actor_loss)
+
+    # --- what an update needs --------------------------------------------------------------------------------
+
+    def draw_noise(self, batch: Minibatch) -> UpdateNoise:
+        """The random numbers of the next update, each from its own stream."""
+        d_s, d_a, size = batch.states.shape[2], self.action_dim, batch.states.shape[1]
+        pave, caps = "pave" in self.terms, "caps" in self.terms
+        return UpdateNoise(
+            next_actions=self.streams.normal("next actions", size, d_a),
+            actions=self.streams.normal("actions", size, d_a) if self.needs_action_noise else None,
+            states=self.streams.normal("mpr", size, d_s) if pave else None,
+            probes=self.streams.signs("probes", size, d_a) if pave else None,
+            caps=self.streams.normal("caps", size, d_s) if caps else None,
+        )
+
+    @property
+    def needs_previous_states(self) -> bool:
+        """Whether a term reads pi(s_{t-1})."""
+        return "grad" in self.terms
+
+    def critic_loss(self, batch: Minibatch, target: torch.Tensor, noise: UpdateNoise, td_scale: float):
+        """Loss per run, (R,), and its unweighted parts (td, mpr, vfc, curv), (R, 4).
+
+        td_scale * (sum of both critics' mean squared TD errors) + lambda_1 L_MPR + lambda_2 L_VFC + lambda_3 L_Curv,
+        each of the last three summed over the two critics (PAVE, total objective).
+        """
+        if "pave" not in self.terms:
+            values = self.critic(_for_both(torch.cat([batch.states, batch.actions], dim=2))).squeeze(2)
+            td = td_scale * self._sum_critics((values - _for_both(target)).square().mean(dim=1))
+            return td, torch.stack([td, *3 * [torch.zeros_like(td)]], dim=1)
+        values, losses = closed_form_pave(
+            self.critic,
+            *map(_for_both, (batch.states, batch.actions, batch.next_states)),
+            state_noise=_for_both(noise.states * self.coefficients["sigma"][:, None, None]),
+            probes=_for_both(noise.probes),
+            delta=_for_both(self.coefficients["delta"]),
+        )
+        td = td_scale * self._sum_critics((values - _for_both(target)).square().mean(dim=1))
+        parts = torch.stack([td, *map(self._sum_critics, losses)], dim=1)
+        c = self.coefficients
+        return (parts * torch.stack([torch.ones_like(td), c["mpr"], c["vfc"], c["curv"]], dim=1)).sum(dim=1), parts
+
+    def actor_values(self, states: torch.Tensor, actions: torch.Tensor) -> torch.Tensor:
+        """Q of every run's two critics at (R, B, .) with the critics held constant: (R, 2, B)."""
+        inputs = _for_both(torch.cat([states, actions], dim=2))
+        values = stacked_mlp([w.detach() for w in self.critic.weights], [b.detach() for b in self.critic.biases], inputs)
+        return values.view(self.runs, 2, -1)
+
+    def first_critic_values(self, states: torch.Tensor, actions: torch.Tensor) -> torch.Tensor:
+        """Q of every run's first critic at (R, B, .) with the critic held constant: (R, B)."""
+        weights = [w.detach()[::2] for w in self.critic.weights]
+        biases = [b.detach()[::2] for b in self.critic.biases]
+        return stacked_mlp(weights, biases, torch.cat([states, actions], dim=2)).squeeze(2)
+
+    def deterministic_actions(self, states: torch.Tensor) -> torch.Tensor:
+        """The policy without noise: (R, B, d_s) to (R, B, d_a), in [-1, 1]."""
+        return self.mean_actions(self.actor(states))
+
+    def mean_actions(self, outputs: torch.Tensor) -> torch.Tensor:
+        """The deterministic actions, in [-1, 1], in the actor's outputs (R, B, .)."""
+        return torch.tanh(outputs[..., : self.action_dim])
+
+    def actor_term(self, outputs_here: torch.Tensor, batch: Minibatch, noise: UpdateNoise) -> torch.Tensor:
+        """The weighted sum of the actor-side terms in use, (R,), from the actor's outputs at s."""
+        total = torch.zeros(self.runs, device=self.streams.device, dtype=self.streams.dtype)
+        if not self.terms - {"pave"}:
+            return total
+        c = self.coefficients
+        points = [batch.next_states]
+        if "caps" in self.terms:
+            points.append(batch.states + noise.caps * c["caps_sigma"][:, None, None])
+        if "grad" in self.terms:
+            points.append(batch.previous_states)
+        elsewhere = list(self.actor(torch.cat(points, dim=1)).split(batch.states.shape[1], dim=1))
+        here, after = self.mean_actions(outputs_here), self.mean_actions(elsewhere.pop(0))
+        if "caps" in self.terms:
+            noisy = self.mean_actions(elsewhere.pop(0))
+            total = total + c["caps_temporal"] * actor_terms.caps_temporal(here, after)
+            total = total + c["caps_spatial"] * actor_terms.caps_spatial(here, noisy)
+        if "grad" in self.terms:
+            before = self.mean_actions(elsewhere.pop(0))
+            total = total + c["grad_temporal"] * actor_terms.grad_temporal(before, here, after, batch.has_previous)
+        if "asap" in self.terms:
+            guess, target = self._predictions(outputs_here), self._predictions(self.predictor_target(batch.states))
+            total = total + c["asap_spatial"] * actor_terms.asap_spatial(after, target)
+            total = total + c["asap_predictor"] * actor_terms.asap_predictor(guess, after)
+        return total
+
+    def _predictions(self, outputs: torch.Tensor) -> torch.Tensor:
+        """ASAP's predictor head: the last outputs of the actor."""
+        return torch.tanh(outputs[..., -self.action_dim :])
+
+    def _sum_critics(self, per_network: torch.Tensor) -> torch.Tensor:
+        return per_network.view(self.runs, 2).sum(dim=1)
+
+    # --- steps shared by both algorithms ----------------------------------------------------------------------
+
+    def step_critic(self, batch: Minibatch, target: torch.Tensor, noise: UpdateNoise, td_scale: float) -> None:
+        """One Adam step on both critics of every run."""
+        loss, parts = self._critic_loss_of(batch, target, noise, td_scale)
+        self.critic_optimizer.zero_grad(set_to_none=True)
+        loss.sum().backward()
+        self.critic_optimizer.step()
+        self.diagnostics[:, :4] = parts.detach()
+        newly = ~torch.isfinite(loss.detach()) & (self.diverged_at < 0)
+        self.diverged_at.masked_fill_(newly, self.environment_step)
+
+    def step_actor(self, batch: Minibatch, noise: UpdateNoise) -> None:
+        """One Adam step on the actor of every run."""
+        loss, term = self._actor_loss_of(batch, noise)
+        self.actor_optimizer.zero_grad(set_to_none=True)
+        (loss + term).sum().backward()
+        self.actor_optimizer.step()
+        self.diagnostics[:, 4:] = torch.stack([loss, term], dim=1).detach()
+
+    def step_predictor_target(self) -> None:
+        """ASAP's target predictor follows its actor."""
+        if "asap" in self.terms:
+            polyak(self.predictor_target, self.actor, asap_target_tau())
+
+    # --- saving ----------------------------------------------------------------------------------------------
+
+    _NETWORKS = ("actor", "actor_target", "critic", "critic_target", "predictor_target")
+
+    def state_dict(self) -> dict:
+        """Everything an update reads or writes, but for the streams."""
+        return {
+            "networks": {name: getattr(self, name).state_dict() for name in self._NETWORKS if hasattr(self, name)},
+            "optimizers": [self.actor_optimizer.state_dict(), self.critic_optimizer.state_dict()],
+            "updates": self.updates,
+            "diverged_at": self.diverged_at,
+            "diagnostics": self.diagnostics,
+        }
+
+    def load_state_dict(self, state: dict) -> None:
+        """Restore what `state_dict` saved."""
+        for name, networks in state["networks"].items():
+            getattr(self, name).load_state_dict(networks)
+        for optimizer, saved in zip((self.actor_optimizer, self.critic_optimizer), state["optimizers"], strict=True):
+            optimizer.load_state_dict(saved)
+        self.updates = state["updates"]
+        self.diverged_at.copy_(state["diverged_at"])
+        self.diagnostics.copy_(state["diagnostics"])
+
+
+def _as_it_is(function: Callable) -> Callable:
+    return function
+
+
+def _for_both(per_run: torch.Tensor) -> torch.Tensor:
+    """(R, ...) to (2R, ...): each run's rows for its two critics."""
+    return per_run.repeat_interleave(2, dim=0)
+
+
+@torch.no_grad()
+def polyak(target: StackedMLP, source: StackedMLP, tau: float) -> None:
+    """target <- (1 - tau) target + tau source."""
+    torch._foreach_lerp_(list(target.parameters()), list(source.parameters()), tau)

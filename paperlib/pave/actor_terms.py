@@ -1,0 +1,48 @@
+"""The actor-side baselines CAPS, GRAD and ASAP: terms added to the actor's loss (settings file, sections caps, grad, asap).
+
+Every function takes deterministic actions in [-1, 1] of shape (R, B, d_a), and returns one unweighted term per run, (R,):
+the mean over batch and action dimensions, as torch.nn.functional.mse_loss takes it.
+"""
+
+from __future__ import annotations
+
+import torch
+
+_GRAD_OFFSET = 1e-4  # keeps GRAD's weight finite where two actions coincide
+
+
+def _half_mse(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+    return 0.5 * (a - b).square().mean(dim=(1, 2))
+
+
+def caps_temporal(actions: torch.Tensor, next_actions: torch.Tensor) -> torch.Tensor:
+    """CAPS: 0.5 mse(pi(s), pi(s'))."""
+    return _half_mse(actions, next_actions)
+
+
+def caps_spatial(actions: torch.Tensor, noisy_actions: torch.Tensor) -> torch.Tensor:
+    """CAPS: 0.5 mse(pi(s), pi(s + e)), e normal."""
+    return _half_mse(actions, noisy_actions)
+
+
+def grad_temporal(
+    previous_actions: torch.Tensor, actions: torch.Tensor, next_actions: torch.Tensor, has_previous: torch.Tensor
+) -> torch.Tensor:
+    """GRAD: second difference of the actions, weighted down where the action moves far in two steps.
+
+    mean(0.5 (2 pi(s) - pi(s') - pi(s_prev))^2 * w), w = tanh((1 / (pi(s') - pi(s_prev) + 1e-4))^2) held constant.
+    Rows with has_previous = 0, (R, B), contribute nothing.
+    """
+    weight = (next_actions - previous_actions + _GRAD_OFFSET).reciprocal().square().tanh().detach()
+    curvature = (2 * actions - next_actions - previous_actions).square()
+    return (0.5 * curvature * weight * has_previous[..., None]).mean(dim=(1, 2))
+
+
+def asap_spatial(next_actions: torch.Tensor, target_prediction: torch.Tensor) -> torch.Tensor:
+    """ASAP: 0.5 mse(pi(s'), target_predictor(s)), the target held constant."""
+    return _half_mse(next_actions, target_prediction.detach())
+
+
+def asap_predictor(prediction: torch.Tensor, next_actions: torch.Tensor) -> torch.Tensor:
+    """ASAP: 0.5 mse(predictor(s), pi(s')), pi(s') held constant."""
+    return _half_mse(prediction, next_actions.detach())

@@ -1,0 +1,69 @@
+"""Trained networks as ordinary torch modules, in files that load anywhere torch does."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class TrainedNetworks:
+    """One run's actor and twin critics.
+
+    The actor's first d_a outputs, through tanh, are the deterministic action in [-1, 1]; a critic reads (s, a) with a
+    in [-1, 1]. `description` holds what the run was: environment, algorithm, method, seed, steps.
+    """
+
+    actor: nn.Sequential
+    critics: tuple[nn.Sequential, nn.Sequential]
+    action_dim: int
+    description: dict
+
+    def act(self, states: torch.Tensor) -> torch.Tensor:
+        """Deterministic actions in [-1, 1]: (..., d_s) to (..., d_a)."""
+        return torch.tanh(self.actor(states)[..., : self.action_dim])
+
+
+def networks_to_bytes(networks: TrainedNetworks) -> bytes:
+    """A file's content: layer widths, weights in torch.nn.Linear's layout, description. No code is pickled."""
+    modules = {"actor": networks.actor, "critic_1": networks.critics[0], "critic_2": networks.critics[1]}
+    content = {
+        "format": FORMAT,
+        "action_dim": networks.action_dim,
+        "description": networks.description,
+        "widths": {name: _widths(module) for name, module in modules.items()},
+        "weights": {name: {k: v.cpu() for k, v in module.state_dict().items()} for name, module in modules.items()},
+    }
+    buffer = io.BytesIO()
+    torch.save(content, buffer)
+    return buffer.getvalue()
+
+
+def networks_from_bytes(content: bytes) -> TrainedNetworks:
+    """The networks in a file's content, on the CPU; ValueError for a file of another format."""
+    saved = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+    if saved.get("format") != FORMAT:
+        raise ValueError(f"unknown format {saved.get('format')!r}; this version reads format {FORMAT}")
+    modules = {name: _mlp(saved["widths"][name], saved["weights"][name]) for name in saved["widths"]}
+    critics = (modules["critic_1"], modules["critic_2"])
+    return TrainedNetworks(modules["actor"], critics, saved["action_dim"], saved["description"])
+
+
+def _widths(module: nn.Sequential) -> list[int]:
+    linears = [layer for layer in module if isinstance(layer, nn.Linear)]
+    return [linears[0].in_features] + [layer.out_features for layer in linears]
+
+
+def _mlp(widths: list[int], weights: dict[str, torch.Tensor]) -> nn.Sequential:
+    dtype = next(iter(weights.values())).dtype
+    layers: list[nn.Module] = []
+    for inputs, outputs in zip(widths, widths[1:], strict=False):
+        layers += [nn.Linear(inputs, outputs, dtype=dtype), nn.SiLU()]
+    module = nn.Sequential(*layers[:-1])
+    module.load_state_dict(weights)
+    return module

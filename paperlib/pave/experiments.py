@@ -1,0 +1,209 @@
+"""Experiments: which runs a file under data/experiments asks for, and training those that the run store lacks."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import shutil
+import sys
+from collections.abc import Iterable, Sequence
+from functools import cache
+from importlib import import_module
+from pathlib import Path
+
+import pandas as pd
+import torch
+import yaml
+from tqdm import tqdm
+
+from paperlib.pave.environments import fastest_backend
+from paperlib.pave.settings import (
+    AlgorithmSettings,
+    Coefficients,
+    published_coefficients,
+    published_seeds,
+    published_settings,
+    published_steps,
+)
+from paperlib.pave.training import CHECKPOINT_FILE, Trainer, TrainingPlan, TrainingResult
+from paperlib.repro import paths
+from paperlib.repro.provenance import provenance
+from paperlib.repro.store import Record, RunStore, code_revision
+
+_MODULES_THAT_DETERMINE_A_RUN = (
+    "actor_critic", "actor_terms", "closed_form", "critic_geometry", "environments", "evaluation", "networks",
+    "replay", "sac", "smoothness", "streams", "td3", "training",
+)  # fmt: skip
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """One training run of an experiment, fully determined but for rounding on another machine."""
+
+    experiment: str
+    environment: str
+    method: str
+    seed: int
+    coefficients: Coefficients
+    settings: AlgorithmSettings
+    budget: Budget
+
+    @property
+    def algorithm(self) -> str:
+        """The algorithm, "td3" or "sac"."""
+        return self.settings.algorithm
+
+    def spec(self) -> dict:
+        """What names the run in the store."""
+        plain = json.loads(json.dumps(dataclasses.asdict(self)))
+        return plain | {"backend": fastest_backend(self.environment), "code": _code()}
+
+
+@dataclasses.dataclass(frozen=True)
+class Budget:
+    """How long a run trains and how it is evaluated; see `TrainingPlan`."""
+
+    steps: int
+    evaluate_every: int
+    evaluation_episodes: int
+    final_episodes: int
+    checkpoint_every: int
+
+
+@cache
+def _code() -> str:
+    return code_revision(*(import_module(f"paperlib.pave.{name}") for name in _MODULES_THAT_DETERMINE_A_RUN))
+
+
+def load_experiment(name: str, profile: str) -> list[Run]:
+    """The runs that data/experiments/<name>.yaml asks for at a profile.
+
+    Values under the profile override those above; `settings` overrides published settings; `steps: published` and
+    `seeds: N` (the first N published seeds) are read from the published settings. A mapping by algorithm is allowed
+    wherever a number is. `variants` names methods of the file's own: a published one with other coefficients.
+    """
+    file = paths.data_folder() / "experiments" / f"{name}.yaml"
+    if not file.exists():
+        known = sorted(path.stem for path in file.parent.glob("*.yaml"))
+        raise FileNotFoundError(f"no experiment {name!r} in {file.parent}; there are: {', '.join(known)}")
+    definition = yaml.safe_load(file.read_text())
+    if profile not in definition["profiles"]:
+        raise ValueError(f"{file.name} has no profile {profile!r}, only {', '.join(definition['profiles'])}")
+    values = definition | definition["profiles"][profile]
+    return [
+        _run(name, values, environment, algorithm, method, seed)
+        for environment in values["environments"]
+        for algorithm in values["algorithms"]
+        for method in _by(algorithm, values["methods"])
+        for seed in published_seeds()[: values["seeds"]]
+    ]
+
+
+def _run(name: str, values: dict, environment: str, algorithm: str, method: str, seed: int) -> Run:
+    budget = {field.name: _by(algorithm, values[field.name]) for field in dataclasses.fields(Budget)}
+    if budget["steps"] == "published":
+        budget["steps"] = published_steps(environment)
+    overrides = values.get("settings", {})
+    overrides = overrides.get("both", {}) | overrides.get(algorithm, {})
+    settings = dataclasses.replace(published_settings(algorithm, environment), **overrides)
+    variant = dict(values.get("variants", {}).get(method, {}))
+    coefficients = published_coefficients(variant.pop("method", method), algorithm, environment)
+    coefficients = dataclasses.replace(coefficients, **variant)
+    return Run(name, environment, method, seed, coefficients, settings, Budget(**budget))
+
+
+def _by(algorithm: str, value):
+    return value[algorithm] if isinstance(value, dict) else value
+
+
+def train(runs: Sequence[Run], store: RunStore, *, device: str | None = None) -> list[Record]:
+    """The records of `runs`, in order; those the store lacks are trained first, as few programs as possible.
+
+    Runs of one environment and algorithm that compute the same terms train together. Interrupted training goes on
+    from its last checkpoint. Progress bars go to the terminal; a notebook shows none.
+    """
+    device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    for group in _groups(runs):
+        with store.claim_missing([run.spec() for run in group]) as missing:
+            if missing:
+                # A kill between the saves of one batch leaves its checkpoint: finish that batch as it was begun.
+                begun = (_work_folder(group, store) / CHECKPOINT_FILE).exists()
+                _train_batch([run for run in group if begun or run.spec() in missing], store, device)
+    records = [store.find(run.spec()) for run in runs]
+    return [record for record in records if record is not None]
+
+
+def _groups(runs: Iterable[Run]) -> list[list[Run]]:
+    """Runs that can train as one program."""
+    groups: dict[tuple, list[Run]] = {}
+    for run in runs:
+        key = (run.experiment, run.environment, run.settings, run.budget, run.coefficients.terms())
+        groups.setdefault(key, []).append(run)
+    return list(groups.values())
+
+
+def _work_folder(batch: list[Run], store: RunStore) -> Path:
+    names = [store.name(run.spec()) for run in batch]
+    return store.work_folder({"experiment": batch[0].experiment, "batch": names})
+
+
+def _train_batch(batch: list[Run], store: RunStore, device: str) -> None:
+    plan = TrainingPlan(
+        environment=batch[0].environment,
+        settings=batch[0].settings,
+        seeds=tuple(run.seed for run in batch),
+        coefficients=tuple(run.coefficients for run in batch),
+        backend=fastest_backend(batch[0].environment),
+        device=device,
+        **dataclasses.asdict(batch[0].budget),
+    )
+    work_folder = _work_folder(batch, store)
+    trainer = Trainer(plan, work_folder)
+    results = trainer.run(_Progress(batch, plan.steps, work_folder))
+    speed = len(batch) * plan.steps / trainer.seconds
+    where_from = provenance(device, plan.dtype, len(batch), trainer.seconds, speed)
+    for run, result in zip(batch, results, strict=True):
+        _save(store, run, result, where_from)
+    shutil.rmtree(work_folder)
+
+
+def _save(store: RunStore, run: Run, result: TrainingResult, where_from: dict) -> None:
+    files = {} if result.networks is None else {"networks.pt": result.networks}
+    diverged = result.diverged_at_step
+    store.save(run.spec(), result.tables, provenance=where_from, diverged_at_step=diverged, files=files)
+
+
+class _Progress:
+    """A bar in the terminal, and a small file in the work folder from which other processes can read the same."""
+
+    def __init__(self, group: list[Run], steps: int, work_folder: Path):
+        methods = "+".join(dict.fromkeys(run.method for run in group))
+        self.label = f"{group[0].environment} {group[0].algorithm} {methods}, {len(group)} runs"
+        self.file, self.steps = work_folder / "progress.json", steps
+        self.bar = tqdm(total=steps, desc=self.label, unit="step", disable=None, file=sys.stderr)
+
+    def __call__(self, step: int) -> None:
+        self.bar.update(step - self.bar.n)
+        self.file.write_text(json.dumps({"label": self.label, "step": step, "steps": self.steps}))
+        if step == self.steps:
+            self.bar.close()
+
+
+def tidy(records: Iterable[Record], table: str) -> pd.DataFrame:
+    """One table of many records, a run's environment, algorithm, method and seed in the first columns.
+
+    Runs without the table (diverged before it was written) are left out.
+    """
+    parts = []
+    for record in records:
+        if table not in record.column_types:
+            continue
+        part = record.table(table)
+        run = {key: record.spec[key] for key in ("environment", "method", "seed")}
+        run["algorithm"] = record.spec["settings"]["algorithm"]
+        for position, key in enumerate(("environment", "algorithm", "method", "seed")):
+            part.insert(position, key, run[key])
+        parts.append(part)
+    if not parts:
+        raise ValueError(f"none of the records has a table {table!r}")
+    return pd.concat(parts, ignore_index=True)

@@ -1,0 +1,99 @@
+"""Stacked multilayer perceptrons: N networks of one shape, evaluated and differentiated as one program."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+
+import torch
+from torch import nn
+from torch.nn.functional import silu
+
+
+class StackedMLP(nn.Module):
+    """N independent multilayer perceptrons with SiLU between the layers and a linear output.
+
+    The runs' networks lie one behind the other: network n belongs to run n // networks_per_run. A sum over networks
+    of any per-network loss leaves them independent, and Adam acts element by element, so training the stack equals
+    training each network alone.
+
+    Args:
+        sizes: layer widths from input to output.
+        generators: one generator per run, the source of the initial weights (torch.nn.Linear's own distribution).
+        networks_per_run: 1 for an actor, 2 for twin critics.
+    """
+
+    def __init__(
+        self,
+        sizes: Sequence[int],
+        generators: Sequence[torch.Generator],
+        *,
+        networks_per_run: int = 1,
+        device: torch.device | str = "cpu",
+        dtype: torch.dtype = torch.float32,
+    ):
+        super().__init__()
+        self.sizes = tuple(sizes)
+        self.networks_per_run = networks_per_run
+        n = len(generators) * networks_per_run
+        pairs = list(itertools.pairwise(self.sizes))
+        self.weights = nn.ParameterList(torch.empty(n, i, o, device=device, dtype=dtype) for i, o in pairs)
+        self.biases = nn.ParameterList(torch.empty(n, 1, o, device=device, dtype=dtype) for _, o in pairs)
+        with torch.no_grad():
+            for network in range(n):
+                self._initialise(network, generators[network // networks_per_run])
+
+    def _initialise(self, network: int, generator: torch.Generator) -> None:
+        """torch.nn.Linear's default: weights and biases uniform in +-1 / sqrt(inputs)."""
+        for weight, bias in zip(self.weights, self.biases, strict=True):
+            bound = weight.shape[1] ** -0.5
+            weight[network].uniform_(-bound, bound, generator=generator)
+            bias[network].uniform_(-bound, bound, generator=generator)
+
+    @torch.no_grad()
+    def add_outputs(self, count: int, generators: Sequence[torch.Generator]) -> None:
+        """Append `count` outputs, initialised likewise, behind the present ones, which stay as they are."""
+        head = StackedMLP(
+            (self.sizes[-2], count),
+            generators,
+            networks_per_run=self.networks_per_run,
+            device=self.weights[-1].device,
+            dtype=self.weights[-1].dtype,
+        )
+        self.weights[-1] = nn.Parameter(torch.cat([self.weights[-1], head.weights[0]], dim=2))
+        self.biases[-1] = nn.Parameter(torch.cat([self.biases[-1], head.biases[0]], dim=2))
+        self.sizes = (*self.sizes[:-1], self.sizes[-1] + count)
+
+    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+        """Outputs (N, B, d_out) at inputs (N, B, d_in)."""
+        return stacked_mlp(list(self.weights), list(self.biases), inputs)
+
+    def unstack(self, network: int) -> nn.Sequential:
+        """Network `network` as an ordinary torch.nn.Sequential of Linear and SiLU layers (a copy)."""
+        layers: list[nn.Module] = []
+        for weight, bias in zip(self.weights, self.biases, strict=True):
+            linear = nn.Linear(weight.shape[1], weight.shape[2], device=weight.device, dtype=weight.dtype)
+            with torch.no_grad():
+                linear.weight.copy_(weight[network].mT)
+                linear.bias.copy_(bias[network, 0])
+            layers += [linear, nn.SiLU()]
+        return nn.Sequential(*layers[:-1])
+
+    @torch.no_grad()
+    def load(self, network: int, layers: nn.Sequential) -> None:
+        """Overwrite network `network` with the Linear layers of a torch.nn.Sequential of the same widths."""
+        linears = [layer for layer in layers if isinstance(layer, nn.Linear)]
+        widths = tuple([linears[0].in_features] + [layer.out_features for layer in linears])
+        if widths != self.sizes:
+            raise ValueError(f"layer widths {widths} do not fit this stack's {self.sizes}")
+        for weight, bias, layer in zip(self.weights, self.biases, linears, strict=True):
+            weight[network].copy_(layer.weight.mT)
+            bias[network, 0].copy_(layer.bias)
+
+
+def stacked_mlp(weights: list[torch.Tensor], biases: list[torch.Tensor], inputs: torch.Tensor) -> torch.Tensor:
+    """The forward pass of a stack given as tensors: (N, B, d_in) to (N, B, d_out)."""
+    hidden = inputs
+    for weight, bias in zip(weights[:-1], biases[:-1], strict=True):
+        hidden = silu(torch.baddbmm(bias, hidden, weight))
+    return torch.baddbmm(biases[-1], hidden, weights[-1])

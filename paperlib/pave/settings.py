@@ -1,0 +1,123 @@
+"""Settings of the published PAVE runs, read from data/published/pave_hyperparameters.yaml (paper, Tables 7-8)."""
+
+from __future__ import annotations
+
+import dataclasses
+from functools import cache
+
+import yaml
+
+from paperlib.repro import paths
+
+ALGORITHMS = ("td3", "sac")
+METHODS = ("base", "caps", "grad", "asap", "pave")
+
+
+@dataclasses.dataclass(frozen=True)
+class AlgorithmSettings:
+    """TD3's or SAC's settings. Fields of the other algorithm are None."""
+
+    algorithm: str
+    hidden: tuple[int, ...]
+    learning_rate: float
+    gamma: float
+    tau: float
+    batch_size: int
+    buffer_size: int
+    learning_starts: int  # environment steps with uniformly random actions, and before the first update
+    train_freq: int  # environment steps between rounds of updates
+    gradient_steps: int  # updates in a round
+    policy_delay: int | None = None
+    target_policy_noise: float | None = None
+    target_noise_clip: float | None = None
+    exploration_noise_std: float | None = None
+    entropy_coefficient: float | None = None
+
+    def __post_init__(self):
+        object.__setattr__(self, "hidden", tuple(self.hidden))  # YAML gives lists, which cannot be compared as keys
+
+
+@dataclasses.dataclass(frozen=True)
+class Coefficients:
+    """What a run adds to plain TD3 or SAC. All zero: Base. Terms may be combined (CAPS + PAVE, the 2^3 ablation)."""
+
+    mpr: float = 0.0  # lambda_1
+    vfc: float = 0.0  # lambda_2
+    curv: float = 0.0  # lambda_3
+    sigma: float = 0.01  # state noise of MPR
+    delta: float = 1.0  # curvature floor of Curv
+    caps_temporal: float = 0.0
+    caps_spatial: float = 0.0
+    caps_sigma: float = 0.2
+    grad_temporal: float = 0.0  # GRAD's term, which ASAP uses too
+    asap_spatial: float = 0.0
+    asap_predictor: float = 0.0
+
+    def terms(self) -> frozenset[str]:
+        """Which terms must be computed: a subset of {"pave", "caps", "grad", "asap"}."""
+        weights = {
+            "pave": (self.mpr, self.vfc, self.curv),
+            "caps": (self.caps_temporal, self.caps_spatial),
+            "grad": (self.grad_temporal,),
+            "asap": (self.asap_spatial, self.asap_predictor),
+        }
+        return frozenset(term for term, values in weights.items() if any(values))
+
+
+@cache
+def _published() -> dict:
+    with open(paths.data_folder() / "published" / "pave_hyperparameters.yaml") as file:
+        return yaml.safe_load(file)
+
+
+def _check(name: str, value: str, known) -> None:
+    if value not in known:
+        raise ValueError(f"unknown {name} {value!r}; known: {', '.join(known)}")
+
+
+def published_settings(algorithm: str, environment: str) -> AlgorithmSettings:
+    """The published settings of an algorithm ("td3", "sac") in an environment ("lunar", ..., "walker")."""
+    _check("algorithm", algorithm, ALGORITHMS)
+    _check("environment", environment, _published()["environments"])
+    table = _published()[algorithm]
+    values = dict(table["common"])
+    values.update(table.get(environment, table.get("default", {})))
+    hidden = tuple(_published()["networks"][algorithm]["hidden"])
+    return AlgorithmSettings(algorithm=algorithm, hidden=hidden, **values)
+
+
+def published_coefficients(method: str, algorithm: str, environment: str) -> Coefficients:
+    """The published weights of a method ("base", "caps", "grad", "asap", "pave")."""
+    _check("method", method, METHODS)
+    _check("algorithm", algorithm, ALGORITHMS)
+    _check("environment", environment, _published()["environments"])
+    if method == "base":
+        return Coefficients()
+    table = _published()[method]
+    if method == "pave":
+        return Coefficients(**table[algorithm][environment], sigma=table["sigma"], delta=table["delta"])
+    if method == "asap":
+        row = table[algorithm][environment]
+        return Coefficients(
+            grad_temporal=row["temporal"], asap_spatial=row["spatial"], asap_predictor=row["predictor"]
+        )
+    row = table.get(environment, table["default"])
+    if method == "caps":
+        return Coefficients(caps_temporal=row["temporal"], caps_spatial=row["spatial"], caps_sigma=table["sigma"])
+    return Coefficients(grad_temporal=row["temporal"])
+
+
+def published_steps(environment: str) -> int:
+    """Environment steps of a published training run."""
+    _check("environment", environment, _published()["environments"])
+    return _published()["environments"][environment]["steps"]
+
+
+def published_seeds() -> tuple[int, ...]:
+    """The seeds of the five published training runs."""
+    return tuple(_published()["seeds"]["training"])
+
+
+def asap_target_tau() -> float:
+    """Polyak factor of ASAP's target predictor."""
+    return _published()["asap"]["target_tau"]

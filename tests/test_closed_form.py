@@ -1,0 +1,129 @@
+"""The closed form of PAVE's losses against nested autograd, in float64."""
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from paperlib.pave.closed_form import closed_form_pave, silu_derivatives, silu_second_derivative
+from paperlib.pave.losses import PaveLosses, pave_losses
+from paperlib.pave.networks import StackedMLP
+
+RELATIVE_TOLERANCE = 1e-12
+
+
+def stacked_critics(state_dim, action_dim, hidden, runs, source):
+    generators = [torch.Generator().manual_seed(run) for run in range(runs)]
+    sizes = (state_dim + action_dim, *hidden, 1)
+    critics = StackedMLP(sizes, generators, networks_per_run=2, dtype=torch.float64)
+    with torch.no_grad():
+        for parameter in critics.parameters():  # wider than the default start, so that every derivative is of order one
+            parameter.normal_(generator=source)
+    return critics
+
+
+def random_batch(networks, rows, state_dim, action_dim, source):
+    def normal(*shape):
+        return torch.randn(networks, rows, *shape, generator=source, dtype=torch.float64)
+
+    return {
+        "states": normal(state_dim),
+        "actions": normal(action_dim).tanh(),
+        "next_states": normal(state_dim),
+        "state_noise": normal(state_dim),
+        "probes": normal(action_dim).sign(),
+        "delta": torch.rand(networks, generator=source, dtype=torch.float64) + 0.1,
+    }
+
+
+def generic_losses(network, batch, index):
+    """The losses of critic `index` by nested autograd."""
+    one = {name: tensor[index] for name, tensor in batch.items()}
+    one["delta"] = one["delta"].item()
+    return pave_losses(lambda states, actions: network(torch.cat([states, actions], dim=1)).squeeze(1), **one)
+
+
+def gradients(loss, parameters):
+    return torch.autograd.grad(loss, list(parameters), retain_graph=True, allow_unused=True, materialize_grads=True)
+
+
+def assert_equal_gradients(closed, generic):
+    """Within RELATIVE_TOLERANCE of the largest entry over all layers of the network."""
+    scale = max(gradient.abs().max() for gradient in generic)
+    for ours, theirs in zip(closed, generic, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=0, atol=max(RELATIVE_TOLERANCE * scale.item(), 1e-15))
+
+
+@settings(max_examples=40, deadline=None, derandomize=True)
+@given(
+    state_dim=st.integers(1, 5),
+    action_dim=st.integers(1, 4),
+    hidden=st.lists(st.integers(2, 7), min_size=1, max_size=3),
+    runs=st.integers(1, 3),
+    rows=st.integers(1, 6),
+    seed=st.integers(0, 2**31 - 1),
+)
+def test_values_and_parameter_gradients_equal_nested_autograd(state_dim, action_dim, hidden, runs, rows, seed):
+    source = torch.Generator().manual_seed(seed)
+    critics = stacked_critics(state_dim, action_dim, hidden, runs, source)
+    batch = random_batch(2 * runs, rows, state_dim, action_dim, source)
+    _, closed = closed_form_pave(critics, **batch)
+    closed_gradients = {name: gradients(getattr(closed, name).sum(), critics.parameters()) for name in closed._fields}
+    layers = len(critics.weights)
+    for index in range(2 * runs):
+        network = critics.unstack(index)
+        generic = generic_losses(network, batch, index)
+        for name in PaveLosses._fields:
+            ours, theirs = getattr(closed, name)[index].item(), getattr(generic, name).item()
+            assert ours == pytest.approx(theirs, rel=RELATIVE_TOLERANCE, abs=1e-15)
+            stacked = closed_gradients[name]
+            weights = [gradient[index].mT for gradient in stacked[:layers]]
+            biases = [gradient[index, 0] for gradient in stacked[layers:]]
+            expected = gradients(getattr(generic, name), network.parameters())
+            assert_equal_gradients(weights + biases, expected[0::2] + expected[1::2])
+
+
+def test_the_returned_values_are_the_critics_own():
+    source = torch.Generator().manual_seed(3)
+    critics = stacked_critics(4, 2, (6, 5), 2, source)
+    batch = random_batch(4, 7, 4, 2, source)
+    values, _ = closed_form_pave(critics, **batch)
+    inputs = torch.cat([batch["states"], batch["actions"]], dim=2)
+    torch.testing.assert_close(values, critics(inputs).squeeze(2), rtol=1e-13, atol=1e-13)
+
+
+def test_every_network_has_its_own_curvature_floor():
+    source = torch.Generator().manual_seed(5)
+    critics = stacked_critics(3, 2, (6, 6), 2, source)
+    batch = random_batch(4, 8, 3, 2, source)
+    floors = torch.tensor([0.0, 0.5, 20.0, 1e4], dtype=torch.float64)
+    together = closed_form_pave(critics, **batch | {"delta": floors})[1].curv
+    for index, floor in enumerate(floors):
+        alone = closed_form_pave(critics, **batch | {"delta": floor.expand(4)})[1].curv
+        assert together[index] == alone[index]
+    unhinged = closed_form_pave(critics, **batch | {"delta": torch.full((4,), 1e5).double()})[1].curv - 1e5
+    assert together[3].item() == pytest.approx(unhinged[3].item() + 1e4, rel=1e-12)  # hinge open in every row
+
+
+def test_one_network_does_not_see_anothers_batch():
+    source = torch.Generator().manual_seed(7)
+    critics = stacked_critics(3, 2, (5,), 1, source)
+    batch = random_batch(2, 4, 3, 2, source)
+    changed = {name: tensor.clone() for name, tensor in batch.items()}
+    for tensor in changed.values():
+        tensor[1] += 1
+    (_, first), (_, second) = closed_form_pave(critics, **batch), closed_form_pave(critics, **changed)
+    for before, after in zip(first, second, strict=True):
+        assert before[0] == after[0]
+        assert before[1] != after[1]
+
+
+def test_silu_derivatives_equal_autograd():
+    z = torch.linspace(-12, 12, 97, dtype=torch.float64, requires_grad=True)
+    expected = torch.nn.functional.silu(z)
+    (first,) = torch.autograd.grad(expected.sum(), z, create_graph=True)
+    (second,) = torch.autograd.grad(first.sum(), z)
+    value, slope, gate = silu_derivatives(z)
+    torch.testing.assert_close(value, expected, rtol=1e-13, atol=1e-15)
+    torch.testing.assert_close(slope, first, rtol=1e-13, atol=1e-15)
+    torch.testing.assert_close(silu_second_derivative(z, gate), second, rtol=1e-12, atol=1e-15)
