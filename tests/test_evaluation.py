@@ -25,7 +25,12 @@ class QuadraticCritic(nn.Module):
 
 def make_episode(observations, scaled, environment=None, rewards=None) -> Episode:
     rewards = np.ones(len(scaled)) if rewards is None else rewards
-    return Episode(np.asarray(observations), np.asarray(scaled), np.asarray(scaled if environment is None else environment), rewards)
+    return Episode(
+        np.asarray(observations),
+        np.asarray(scaled),
+        np.asarray(scaled if environment is None else environment),
+        rewards,
+    )
 
 
 def test_geometry_of_a_quadratic_critic_is_its_closed_form():
@@ -65,7 +70,9 @@ def test_action_units_decide_where_the_critic_is_evaluated():
 
     scaled = np.full((5, 1), 0.25)
     episode = make_episode(np.ones((5, 1)), scaled, 2 * scaled)
-    values = {u: critic_geometry(Cubic(), [episode], action_units=u)["curvature_median"] for u in ("scaled", "environment")}
+    values = {
+        u: critic_geometry(Cubic(), [episode], action_units=u)["curvature_median"] for u in ("scaled", "environment")
+    }
     assert values == pytest.approx({"scaled": 0.25, "environment": 0.5})
     with pytest.raises(ValueError, match="action_units"):
         critic_geometry(Cubic(), [episode], action_units="degrees")

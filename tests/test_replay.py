@@ -107,9 +107,10 @@ def test_the_largest_draw_below_one_picks_the_last_row(stored):
     assert buffer.sample(largest).states.item() == 1.0
 
 
+@pytest.mark.parametrize("mid_episode", (True, False))
 @pytest.mark.parametrize("steps", (3, CAPACITY, CAPACITY + 4))
-def test_a_restored_buffer_goes_on_like_the_original(steps):
-    original = fill(new_buffer(), steps, ends=(steps - 1,))  # the next step opens an episode
+def test_a_restored_buffer_goes_on_like_the_original(steps, mid_episode):
+    original = fill(new_buffer(), steps, ends=() if mid_episode else (steps - 1,))
     restored = new_buffer()
     state = original.state_dict()
     restored.load_state_dict(state)

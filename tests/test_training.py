@@ -59,7 +59,9 @@ def test_a_run_does_not_depend_on_the_runs_beside_it(algorithm):
     plan = small_plan(algorithm, ("pave", "pave", "pave"), dtype="float64")
     together = Trainer(plan).run()
     for run, result in enumerate(together):
-        alone = dataclasses.replace(plan, seeds=plan.seeds[run : run + 1], coefficients=plan.coefficients[run : run + 1])
+        alone = dataclasses.replace(
+            plan, seeds=plan.seeds[run : run + 1], coefficients=plan.coefficients[run : run + 1]
+        )
         expected = Trainer(alone).run()[0]
         for name, table in expected.tables.items():
             pd.testing.assert_frame_equal(table, result.tables[name], check_exact=False, rtol=1e-6)

@@ -127,7 +127,9 @@ class ActorCritic:
     def actor_values(self, states: torch.Tensor, actions: torch.Tensor) -> torch.Tensor:
         """Q of every run's two critics at (R, B, .) with the critics held constant: (R, 2, B)."""
         inputs = _for_both(torch.cat([states, actions], dim=2))
-        values = stacked_mlp([w.detach() for w in self.critic.weights], [b.detach() for b in self.critic.biases], inputs)
+        weights = [w.detach() for w in self.critic.weights]
+        biases = [b.detach() for b in self.critic.biases]
+        values = stacked_mlp(weights, biases, inputs)
         return values.view(self.runs, 2, -1)
 
     def first_critic_values(self, states: torch.Tensor, actions: torch.Tensor) -> torch.Tensor:

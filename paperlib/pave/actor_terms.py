@@ -1,7 +1,7 @@
-"""The actor-side baselines CAPS, GRAD and ASAP: terms added to the actor's loss (settings file, sections caps, grad, asap).
+"""The actor-side baselines CAPS, GRAD and ASAP: terms added to the actor's loss, as in the published settings.
 
-Every function takes deterministic actions in [-1, 1] of shape (R, B, d_a), and returns one unweighted term per run, (R,):
-the mean over batch and action dimensions, as torch.nn.functional.mse_loss takes it.
+Every function takes deterministic actions in [-1, 1] of shape (R, B, d_a), and returns one unweighted term per run,
+(R,): the mean over batch and action dimensions, as torch.nn.functional.mse_loss takes it.
 """
 
 from __future__ import annotations

@@ -8,8 +8,8 @@ For one critic with hidden layers z_l = h_{l-1} W_l + b_l, h_l = silu(z_l), h_0 
     t_1 = v W_1a,  t_{l+1} = (silu'(z_l) t_l) W_{l+1}      the tangent of z along the probe v
     v' H_aa v = sum_l <p_l, silu''(z_l) t_l^2>
 
-All of it is differentiable by autograd in the ordinary way. `paperlib.pave.losses.pave_losses` computes the same numbers
-for any critic by nested differentiation and is this module's test oracle.
+All of it is differentiable by autograd in the ordinary way. `paperlib.pave.losses.pave_losses` computes the same
+numbers for any critic by nested differentiation and is this module's test oracle.
 """
 
 from __future__ import annotations

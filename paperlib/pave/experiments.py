@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import json
 import shutil
-import sys
 from collections.abc import Iterable, Sequence
 from functools import cache
 from importlib import import_module
@@ -14,7 +13,6 @@ from pathlib import Path
 import pandas as pd
 import torch
 import yaml
-from tqdm import tqdm
 
 from paperlib.pave.environments import fastest_backend
 from paperlib.pave.settings import (
@@ -27,6 +25,7 @@ from paperlib.pave.settings import (
 )
 from paperlib.pave.training import CHECKPOINT_FILE, Trainer, TrainingPlan, TrainingResult
 from paperlib.repro import paths
+from paperlib.repro.progress import Progress
 from paperlib.repro.provenance import provenance
 from paperlib.repro.store import Record, RunStore, code_revision
 
@@ -120,7 +119,7 @@ def train(runs: Sequence[Run], store: RunStore, *, device: str | None = None) ->
     """The records of `runs`, in order; those the store lacks are trained first, as few programs as possible.
 
     Runs of one environment and algorithm that compute the same terms train together. Interrupted training goes on
-    from its last checkpoint. Progress bars go to the terminal; a notebook shows none.
+    from its last checkpoint. A progress bar goes to the terminal.
     """
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
     for group in _groups(runs):
@@ -159,7 +158,7 @@ def _train_batch(batch: list[Run], store: RunStore, device: str) -> None:
     )
     work_folder = _work_folder(batch, store)
     trainer = Trainer(plan, work_folder)
-    results = trainer.run(_Progress(batch, plan.steps, work_folder))
+    results = trainer.run(Progress(_label(batch), plan.steps, work_folder))
     speed = len(batch) * plan.steps / trainer.seconds
     where_from = provenance(device, plan.dtype, len(batch), trainer.seconds, speed)
     for run, result in zip(batch, results, strict=True):
@@ -173,20 +172,9 @@ def _save(store: RunStore, run: Run, result: TrainingResult, where_from: dict) -
     store.save(run.spec(), result.tables, provenance=where_from, diverged_at_step=diverged, files=files)
 
 
-class _Progress:
-    """A bar in the terminal, and a small file in the work folder from which other processes can read the same."""
-
-    def __init__(self, group: list[Run], steps: int, work_folder: Path):
-        methods = "+".join(dict.fromkeys(run.method for run in group))
-        self.label = f"{group[0].environment} {group[0].algorithm} {methods}, {len(group)} runs"
-        self.file, self.steps = work_folder / "progress.json", steps
-        self.bar = tqdm(total=steps, desc=self.label, unit="step", disable=None, file=sys.stderr)
-
-    def __call__(self, step: int) -> None:
-        self.bar.update(step - self.bar.n)
-        self.file.write_text(json.dumps({"label": self.label, "step": step, "steps": self.steps}))
-        if step == self.steps:
-            self.bar.close()
+def _label(batch: list[Run]) -> str:
+    methods = "+".join(dict.fromkeys(run.method for run in batch))
+    return f"{batch[0].environment} {batch[0].algorithm} {methods}, {len(batch)} runs"
 
 
 def tidy(records: Iterable[Record], table: str) -> pd.DataFrame:

@@ -64,9 +64,7 @@ class ReplayBuffer:
         flat = self.rows.view(runs * self.capacity, -1)
         picked = flat.index_select(0, (index + self._offsets).flatten()).view(runs, size, -1)
         states, actions, next_states, rewards, continues, has_previous = picked.split(self.widths, dim=2)
-        batch = Minibatch(
-            states, actions, rewards.squeeze(2), next_states, continues.squeeze(2)
-        )
+        batch = Minibatch(states, actions, rewards.squeeze(2), next_states, continues.squeeze(2))
         if not previous:
             return batch
         before = (index - 1) % self.capacity

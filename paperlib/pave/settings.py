@@ -98,9 +98,7 @@ def published_coefficients(method: str, algorithm: str, environment: str) -> Coe
         return Coefficients(**table[algorithm][environment], sigma=table["sigma"], delta=table["delta"])
     if method == "asap":
         row = table[algorithm][environment]
-        return Coefficients(
-            grad_temporal=row["temporal"], asap_spatial=row["spatial"], asap_predictor=row["predictor"]
-        )
+        return Coefficients(grad_temporal=row["temporal"], asap_spatial=row["spatial"], asap_predictor=row["predictor"])
     row = table.get(environment, table["default"])
     if method == "caps":
         return Coefficients(caps_temporal=row["temporal"], caps_spatial=row["spatial"], caps_sigma=table["sigma"])

@@ -52,10 +52,12 @@ class TrainingPlan:
 
     def __post_init__(self):
         if len(self.seeds) != len(self.coefficients) or not self.seeds:
-            raise ValueError(f"{len(self.seeds)} seeds and {len(self.coefficients)} coefficients: need one of each per run")
+            raise ValueError(
+                f"{len(self.seeds)} seeds and {len(self.coefficients)} coefficients: a run has one of each"
+            )
         for name in ("evaluate_every", "checkpoint_every"):
-            if getattr(self, name) % self.settings.train_freq:
-                raise ValueError(f"{name} = {getattr(self, name)} is no multiple of train_freq {self.settings.train_freq}")
+            if (every := getattr(self, name)) % self.settings.train_freq:
+                raise ValueError(f"{name} = {every} is no multiple of train_freq = {self.settings.train_freq}")
         if self.steps % self.evaluate_every:
             raise ValueError(f"steps = {self.steps} is no multiple of evaluate_every = {self.evaluate_every}")
 
@@ -270,7 +272,7 @@ class Trainer:
             warnings.warn(f"checkpoint {self._checkpoint} cannot be read ({error}); training starts anew", stacklevel=2)
             return
         if state["plan"] != dataclasses.asdict(self.plan):
-            raise ValueError(f"checkpoint {self._checkpoint} belongs to another plan; remove it or choose another folder")
+            raise ValueError(f"checkpoint {self._checkpoint} belongs to another plan: remove it or use another folder")
         self.agent.load_state_dict(state["agent"])
         self.replay.load_state_dict(state["replay"])
         self.streams.load_state_dict(state["streams"])

@@ -81,7 +81,7 @@ def engine_critic_gradient(update: Update) -> torch.Tensor:
 
 
 def written_out_terms(update: Update) -> dict[str, torch.Tensor]:
-    """The four unweighted terms from their definitions: mean squared TD errors, and `pave_losses`, over both critics."""
+    """The four unweighted terms from their definitions, summed over both critics: TD errors and `pave_losses`."""
     agent, batch, noise = update.agent, update.batch, update.noise
     coefficients = {name: value.item() for name, value in agent.coefficients.items()}
     terms = dict.fromkeys(TERMS, torch.zeros((), dtype=torch.float64))

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from paperlib.repro import paths, pipeline, tables, verdicts
+from paperlib.repro import paths, pipeline, progress, tables, verdicts
 from paperlib.repro.catalogue import CatalogueEntry, existing_notebooks, load_catalogue
 from paperlib.repro.claims import PAPERS, LedgerError
 from paperlib.repro.profiles import DEFAULT_PROFILE, PROFILES, Profile
@@ -148,6 +148,8 @@ def _print_runs() -> None:
     print(f"{counts.total()} runs in {_relative(paths.runs_folder())}")
     for (experiment, status), count in sorted(counts.items()):
         print(f"  {experiment}: {count} {status}")
+    for note in progress.notes(paths.runs_folder()):
+        print(f"  under way or interrupted: {note['label']}, {note['done']:,} of {note['total']:,} steps")
 
 
 def _print_artefacts() -> None:

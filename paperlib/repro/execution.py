@@ -14,6 +14,7 @@ from paperlib.repro import paths
 from paperlib.repro.catalogue import CatalogueEntry
 from paperlib.repro.pipeline import executed_profile
 from paperlib.repro.profiles import Profile
+from paperlib.repro.progress import name_terminal
 
 
 class NotebookFailed(RuntimeError):
@@ -48,7 +49,7 @@ def execute(entry: CatalogueEntry, profile: Profile) -> Path:
     begin = time.time_ns()
     unfinished.write_bytes(entry.source.read_bytes())
     try:
-        with _profile_in_environment(profile):
+        with _kernel_environment(profile):
             _execute_into(entry, profile, unfinished)
     except Exception as error:
         os.replace(unfinished, failed)
@@ -74,14 +75,20 @@ def _execute_into(entry: CatalogueEntry, profile: Profile, output: Path) -> None
 
 
 @contextmanager
-def _profile_in_environment(profile: Profile) -> Iterator[None]:
-    """The notebook obeys PAPERLIB_PROFILE before its parameter, so both must say the same."""
-    earlier = os.environ.get("PAPERLIB_PROFILE")
-    os.environ["PAPERLIB_PROFILE"] = profile.name
+def _kernel_environment(profile: Profile) -> Iterator[None]:
+    """What the kernel inherits.
+
+    The notebook obeys PAPERLIB_PROFILE before its parameter, so both must say the same. Threads that wait without
+    spinning let two notebooks share the cores.
+    """
+    wanted = {"PAPERLIB_PROFILE": profile.name, "OMP_WAIT_POLICY": "PASSIVE", **name_terminal()}
+    earlier = {name: os.environ.get(name) for name in wanted}
+    os.environ.update(wanted)
     try:
         yield
     finally:
-        if earlier is None:
-            del os.environ["PAPERLIB_PROFILE"]
-        else:
-            os.environ["PAPERLIB_PROFILE"] = earlier
+        for name, value in earlier.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
