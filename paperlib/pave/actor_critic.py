@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import warnings
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
@@ -39,7 +40,8 @@ class ActorCritic:
         settings: shared by all runs.
         coefficients: one per run.
         streams: one random stream per run; also the source of the initial weights.
-        compiled: fuse the losses' elementwise passes with torch.compile (needs a C++ compiler on a CPU).
+        compiled: fuse the elementwise passes of PAVE's critic loss with torch.compile, where the machine can; the
+            other losses are matrix products for the most part and gain nothing.
     """
 
     outputs_per_action: int  # actor outputs per action dimension, without ASAP's predictor
@@ -79,9 +81,7 @@ class ActorCritic:
         self.environment_step = 0  # kept by the training loop; tells when a run diverged
         self.diverged_at = torch.full((self.runs,), -1, device=streams.device, dtype=torch.long)
         self.diagnostics = torch.zeros(self.runs, len(DIAGNOSTICS), **on)
-        compile_ = torch.compile if compiled else _as_it_is
-        self._critic_loss_of = compile_(self.critic_loss)
-        self._actor_loss_of = compile_(self.actor_loss)
+        self._critic_loss = fused(self.critic_loss) if compiled and "pave" in self.terms else self.critic_loss
 
     # --- what an update needs --------------------------------------------------------------------------------
 
@@ -102,8 +102,8 @@ class ActorCritic:
         """Whether a term reads pi(s_{t-1})."""
         return "grad" in self.terms
 
-    def critic_loss(self, batch: Minibatch, target: torch.Tensor, noise: UpdateNoise, td_scale: float):
-        """Loss per run, (R,), and its unweighted parts (td, mpr, vfc, curv), (R, 4).
+    def critic_loss(self, batch: Minibatch, target: torch.Tensor, noise: UpdateNoise, td_scale: float) -> torch.Tensor:
+        """The weighted terms (td, mpr, vfc, curv) of every run's critic loss, which is their sum: (R, 4).
 
         td_scale * (sum of both critics' mean squared TD errors) + lambda_1 L_MPR + lambda_2 L_VFC + lambda_3 L_Curv,
         each of the last three summed over the two critics (PAVE, total objective).
@@ -111,7 +111,7 @@ class ActorCritic:
         if "pave" not in self.terms:
             values = self.critic(_for_both(torch.cat([batch.states, batch.actions], dim=2))).squeeze(2)
             td = td_scale * self._sum_critics((values - _for_both(target)).square().mean(dim=1))
-            return td, torch.stack([td, *3 * [torch.zeros_like(td)]], dim=1)
+            return torch.stack([td, *3 * [torch.zeros_like(td)]], dim=1)
         values, losses = closed_form_pave(
             self.critic,
             *map(_for_both, (batch.states, batch.actions, batch.next_states)),
@@ -120,9 +120,9 @@ class ActorCritic:
             delta=_for_both(self.coefficients["delta"]),
         )
         td = td_scale * self._sum_critics((values - _for_both(target)).square().mean(dim=1))
-        parts = torch.stack([td, *map(self._sum_critics, losses)], dim=1)
+        mpr, vfc, curv = map(self._sum_critics, losses)
         c = self.coefficients
-        return (parts * torch.stack([torch.ones_like(td), c["mpr"], c["vfc"], c["curv"]], dim=1)).sum(dim=1), parts
+        return torch.stack([td, c["mpr"] * mpr, c["vfc"] * vfc, c["curv"] * curv], dim=1)
 
     def actor_values(self, states: torch.Tensor, actions: torch.Tensor) -> torch.Tensor:
         """Q of every run's two critics at (R, B, .) with the critics held constant: (R, 2, B)."""
@@ -183,21 +183,31 @@ class ActorCritic:
 
     def step_critic(self, batch: Minibatch, target: torch.Tensor, noise: UpdateNoise, td_scale: float) -> None:
         """One Adam step on both critics of every run."""
-        loss, parts = self._critic_loss_of(batch, target, noise, td_scale)
+        terms = self._critic_loss(batch, target, noise, td_scale)
         self.critic_optimizer.zero_grad(set_to_none=True)
-        loss.sum().backward()
+        terms.sum().backward()
         self.critic_optimizer.step()
-        self.diagnostics[:, :4] = parts.detach()
-        newly = ~torch.isfinite(loss.detach()) & (self.diverged_at < 0)
-        self.diverged_at.masked_fill_(newly, self.environment_step)
+        self.diagnostics[:, :4] = terms.detach()
+        self._mark_diverged(terms.detach())
 
     def step_actor(self, batch: Minibatch, noise: UpdateNoise) -> None:
         """One Adam step on the actor of every run."""
-        loss, term = self._actor_loss_of(batch, noise)
+        loss, term = self.actor_loss(batch, noise)
         self.actor_optimizer.zero_grad(set_to_none=True)
         (loss + term).sum().backward()
         self.actor_optimizer.step()
         self.diagnostics[:, 4:] = torch.stack([loss, term], dim=1).detach()
+
+    def mark_diverged_networks(self) -> None:
+        """Mark the runs whose actor or critics hold NaN or inf; the losses show it one update later."""
+        for network in (self.actor, self.critic):
+            for parameter in network.parameters():
+                self._mark_diverged(parameter.detach().reshape(self.runs, -1))
+
+    def _mark_diverged(self, values: torch.Tensor) -> None:
+        """Runs with a non-finite value in their row diverged at this step, unless they had before."""
+        newly = ~torch.isfinite(values).all(dim=1) & (self.diverged_at < 0)
+        self.diverged_at.masked_fill_(newly, self.environment_step)
 
     def step_predictor_target(self) -> None:
         """ASAP's target predictor follows its actor."""
@@ -229,8 +239,22 @@ class ActorCritic:
         self.diagnostics.copy_(state["diagnostics"])
 
 
-def _as_it_is(function: Callable) -> Callable:
-    return function
+def fused(function: Callable) -> Callable:
+    """`function` under torch.compile, or as it is, with a warning, where compiling fails (no C++ compiler, say)."""
+    # One process may train many batches, each with sizes of its own; the default is 8 before compiling stops.
+    torch._dynamo.config.recompile_limit = 256
+    compiled = torch.compile(function, dynamic=False)
+
+    def call(*arguments):
+        nonlocal compiled
+        try:
+            return compiled(*arguments)
+        except torch._dynamo.exc.TorchDynamoException as error:
+            warnings.warn(f"torch.compile failed, training goes on uncompiled: {str(error).splitlines()[0]}", stacklevel=2)
+            compiled = function
+            return function(*arguments)
+
+    return call
 
 
 def _for_both(per_run: torch.Tensor) -> torch.Tensor:

@@ -69,6 +69,9 @@ class Budget:
     checkpoint_every: int
 
 
+WORTH_COMPILING = 3000  # environment steps: compiling takes some twenty seconds
+
+
 @cache
 def _code() -> str:
     return code_revision(*(import_module(f"paperlib.pave.{name}") for name in _MODULES_THAT_DETERMINE_A_RUN))
@@ -115,11 +118,16 @@ def _by(algorithm: str, value):
     return value[algorithm] if isinstance(value, dict) else value
 
 
-def train(runs: Sequence[Run], store: RunStore, *, device: str | None = None) -> list[Record]:
+def train(
+    runs: Sequence[Run], store: RunStore, *, device: str | None = None, compiled: bool | None = None
+) -> list[Record]:
     """The records of `runs`, in order; those the store lacks are trained first, as few programs as possible.
 
     Runs of one environment and algorithm that compute the same terms train together. Interrupted training goes on
     from its last checkpoint. A progress bar goes to the terminal.
+
+    device: "cuda" where there is one, else "cpu", unless given.
+    compiled: see `ActorCritic`; unless given, for trainings long enough to win back the time that compiling takes.
     """
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
     for group in _groups(runs):
@@ -127,7 +135,7 @@ def train(runs: Sequence[Run], store: RunStore, *, device: str | None = None) ->
             if missing:
                 # A kill between the saves of one batch leaves its checkpoint: finish that batch as it was begun.
                 begun = (_work_folder(group, store) / CHECKPOINT_FILE).exists()
-                _train_batch([run for run in group if begun or run.spec() in missing], store, device)
+                _train_batch([run for run in group if begun or run.spec() in missing], store, device, compiled)
     records = [store.find(run.spec()) for run in runs]
     return [record for record in records if record is not None]
 
@@ -146,7 +154,7 @@ def _work_folder(batch: list[Run], store: RunStore) -> Path:
     return store.work_folder({"experiment": batch[0].experiment, "batch": names})
 
 
-def _train_batch(batch: list[Run], store: RunStore, device: str) -> None:
+def _train_batch(batch: list[Run], store: RunStore, device: str, compiled: bool | None) -> None:
     plan = TrainingPlan(
         environment=batch[0].environment,
         settings=batch[0].settings,
@@ -154,6 +162,7 @@ def _train_batch(batch: list[Run], store: RunStore, device: str) -> None:
         coefficients=tuple(run.coefficients for run in batch),
         backend=fastest_backend(batch[0].environment),
         device=device,
+        compiled=batch[0].budget.steps >= WORTH_COMPILING if compiled is None else compiled,
         **dataclasses.asdict(batch[0].budget),
     )
     work_folder = _work_folder(batch, store)

@@ -200,8 +200,7 @@ class Trainer:
 
     def _results(self) -> list[TrainingResult]:
         episodes = self._play("final evaluation", self.plan.final_episodes)
-        healthy = set(self._healthy())
-        diverged_at = self.agent.diverged_at.tolist()
+        healthy, diverged_at = set(self._healthy()), self.agent.diverged_at.tolist()
         results = []
         for run, seed in enumerate(self.plan.seeds):
             logs = {"evaluations": self.evaluations, "training_episodes": self.training_episodes}
@@ -228,6 +227,7 @@ class Trainer:
         return TrainedNetworks(self.agent.actor.unstack(run), critics, self.spec.action_dim, description)
 
     def _healthy(self) -> list[int]:
+        self.agent.mark_diverged_networks()
         return [run for run, step in enumerate(self.agent.diverged_at.tolist()) if step < 0]
 
     def _all_diverged(self) -> bool:

@@ -68,20 +68,20 @@ def make_update(
 
 
 def engine_terms(update: Update) -> dict[str, torch.Tensor]:
-    """The four unweighted terms as the engine computes them."""
+    """The four weighted terms as the engine computes them."""
     with torch.no_grad():
-        _, parts = update.agent.critic_loss(update.batch, update.target, update.noise, update.td_scale)
-    return dict(zip(TERMS, parts[0], strict=True))
+        terms = update.agent.critic_loss(update.batch, update.target, update.noise, update.td_scale)
+    return dict(zip(TERMS, terms[0], strict=True))
 
 
 def engine_critic_gradient(update: Update) -> torch.Tensor:
     """Gradient of the engine's critic loss by all critic parameters, flat."""
-    loss, _ = update.agent.critic_loss(update.batch, update.target, update.noise, update.td_scale)
-    return _flat(torch.autograd.grad(loss.sum(), list(update.agent.critic.parameters())))
+    terms = update.agent.critic_loss(update.batch, update.target, update.noise, update.td_scale)
+    return _flat(torch.autograd.grad(terms.sum(), list(update.agent.critic.parameters())))
 
 
 def written_out_terms(update: Update) -> dict[str, torch.Tensor]:
-    """The four unweighted terms from their definitions, summed over both critics: TD errors and `pave_losses`."""
+    """The four weighted terms from their definitions, summed over both critics: TD errors and `pave_losses`."""
     agent, batch, noise = update.agent, update.batch, update.noise
     coefficients = {name: value.item() for name, value in agent.coefficients.items()}
     terms = dict.fromkeys(TERMS, torch.zeros((), dtype=torch.float64))
@@ -99,18 +99,17 @@ def written_out_terms(update: Update) -> dict[str, torch.Tensor]:
             delta=coefficients["delta"],
         )
         for name, loss in losses._asdict().items():
-            terms[name] = terms[name] + loss
+            terms[name] = terms[name] + coefficients[name] * loss
     return terms
 
 
 def written_out_critic_gradients(update: Update) -> dict[str, torch.Tensor]:
-    """The critic-parameter gradient of each weighted term on its own, flat; their sum is the objective's gradient."""
-    weights = {name: value.item() for name, value in update.agent.coefficients.items()} | {"td": 1.0}
+    """The critic-parameter gradient of each weighted term on its own, flat; they add up to the objective's gradient."""
     parameters = list(update.agent.critic.parameters())
     gradients = {}
     for name, term in written_out_terms(update).items():
         by_parameter = torch.autograd.grad(term, parameters, retain_graph=True, materialize_grads=True)
-        gradients[name] = weights[name] * _flat(by_parameter)
+        gradients[name] = _flat(by_parameter)
     return gradients
 
 
