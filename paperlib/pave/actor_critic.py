@@ -250,7 +250,8 @@ def fused(function: Callable) -> Callable:
         try:
             return compiled(*arguments)
         except torch._dynamo.exc.TorchDynamoException as error:
-            warnings.warn(f"torch.compile failed, training goes on uncompiled: {str(error).splitlines()[0]}", stacklevel=2)
+            reason = str(error).splitlines()[0]
+            warnings.warn(f"torch.compile failed, training goes on uncompiled: {reason}", stacklevel=2)
             compiled = function
             return function(*arguments)
 
