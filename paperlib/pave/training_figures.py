@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -24,9 +24,19 @@ def display_name(method: str) -> str:
     return known.get(method, method.replace("_times_", " x ").replace("pave", "PAVE").replace("_", " "))
 
 
-def _style(method: str) -> dict:
-    name = display_name(method)
-    return {"label": name, "color": _COLOURS.get(name, "0.35"), "linestyle": "-" if name in _COLOURS else "--"}
+def _styles(methods: Iterable[str]) -> dict[str, dict]:
+    """Line style per method: the published ones by colour, variants dashed in darkening grey."""
+    names = {method: display_name(method) for method in dict.fromkeys(methods)}
+    variants = [name for name in names.values() if name not in _COLOURS]
+    greys = {name: str(0.6 - 0.45 * i / max(len(variants) - 1, 1)) for i, name in enumerate(variants)}
+    return {
+        method: {
+            "label": name,
+            "color": _COLOURS.get(name, greys.get(name)),
+            "linestyle": "--" if name in greys else "-",
+        }
+        for method, name in names.items()
+    }
 
 
 def learning_curves(evaluations: pd.DataFrame, quantities: Mapping[str, str], *, log: Sequence[str] = ()) -> Figure:
@@ -37,13 +47,13 @@ def learning_curves(evaluations: pd.DataFrame, quantities: Mapping[str, str], *,
         quantities: column of the table to axis label.
         log: quantities drawn on a logarithmic axis.
     """
-    algorithms = list(dict.fromkeys(evaluations["algorithm"]))
+    algorithms, styles = list(dict.fromkeys(evaluations["algorithm"])), _styles(evaluations["method"])
     shape = len(quantities), len(algorithms)
     figure, axes = plt.subplots(*shape, figsize=(4.8 * shape[1], 2.3 * shape[0] + 0.6), sharex="col", squeeze=False)
     for column, algorithm in enumerate(algorithms):
         part = evaluations[evaluations["algorithm"] == algorithm]
         for row, (quantity, label) in enumerate(quantities.items()):
-            _curves(axes[row, column], part, quantity)
+            _curves(axes[row, column], part, quantity, styles)
             axes[row, column].set_yscale("log" if quantity in log else "linear")
             axes[row, 0].set_ylabel(label)
         axes[0, column].set_title(algorithm.upper())
@@ -53,10 +63,10 @@ def learning_curves(evaluations: pd.DataFrame, quantities: Mapping[str, str], *,
     return figure
 
 
-def _curves(axes: Axes, part: pd.DataFrame, quantity: str) -> None:
+def _curves(axes: Axes, part: pd.DataFrame, quantity: str, styles: Mapping[str, dict]) -> None:
     for method in dict.fromkeys(part["method"]):
         curves = part[part["method"] == method].pivot(index="seed", columns="step", values=quantity).dropna()
-        style = _style(method)
+        style = styles[method]
         if len(curves) < 2:
             axes.plot(curves.columns, curves.to_numpy().T, **style)
             continue
@@ -72,10 +82,10 @@ def action_traces(episodes: Mapping[str, Sequence[Episode]], *, steps: int = 100
         episodes: method to its episodes, the first of each method from the same start state.
         steps: how much of the episode is drawn on the left.
     """
-    count = len(episodes)
+    count, styles = len(episodes), _styles(episodes)
     figure, axes = plt.subplots(count, 2, figsize=(10, 1.9 * count + 0.6), sharex="col", sharey="col", squeeze=False)
     for (trace, spectrum), (method, played) in zip(axes, episodes.items(), strict=True):
-        style = _style(method)
+        style = styles[method]
         trace.plot(played[0].environment_actions[:steps, 0], color=style["color"], lw=1.2)
         trace.set_ylabel(f"{style['label']}\naction")
         frequencies, amplitudes = mean_spectrum(played)

@@ -1,0 +1,62 @@
+"""Figures of training runs draw what they are given."""
+
+import matplotlib
+import numpy as np
+import pandas as pd
+import pytest
+
+from paperlib.pave.evaluation import Episode
+from paperlib.pave.training_figures import action_traces, display_name, learning_curves, mean_spectrum
+
+matplotlib.use("Agg")
+
+
+def evaluations(methods, seeds=(1, 2, 3)) -> pd.DataFrame:
+    rows = [
+        {"algorithm": algorithm, "method": method, "seed": seed, "step": step, "return": float(seed * step)}
+        for algorithm in ("td3", "sac")
+        for method in methods
+        for seed in seeds
+        for step in (10, 20)
+    ]
+    return pd.DataFrame(rows)
+
+
+def test_curves_are_means_over_runs_with_a_band_that_contains_them():
+    figure = learning_curves(evaluations(["base", "pave"]), {"return": "return"})
+    axes = figure.axes[0]
+    for line, band in zip(axes.get_lines(), axes.collections, strict=True):
+        np.testing.assert_allclose(line.get_ydata(), [20.0, 40.0])
+        low, high = band.get_paths()[0].vertices[:, 1].min(), band.get_paths()[0].vertices[:, 1].max()
+        assert low < 20 and high > 40
+    assert [line.get_label() for line in axes.get_lines()] == ["Base", "PAVE"]
+
+
+def test_a_method_keeps_its_colour_whatever_stands_beside_it():
+    colours = {
+        tuple(methods): {line.get_label(): line.get_color() for line in learning_curves(
+            evaluations(methods), {"return": "return"}).axes[0].get_lines()}
+        for methods in (["pave"], ["base", "pave"], ["caps", "pave", "pave_times_100", "pave_times_10000"])
+    }  # fmt: skip
+    assert len({named["PAVE"] for named in colours.values()}) == 1
+    assert len(set(colours["caps", "pave", "pave_times_100", "pave_times_10000"].values())) == 4
+
+
+def test_a_single_run_is_drawn_without_a_band():
+    figure = learning_curves(evaluations(["base"], seeds=(2,)), {"return": "return"})
+    assert not figure.axes[0].collections
+    np.testing.assert_allclose(figure.axes[0].get_lines()[0].get_ydata(), [20.0, 40.0])
+
+
+def test_the_mean_spectrum_of_equal_sines_is_one_peak():
+    actions = np.sin(2 * np.pi * 0.25 * np.arange(40))[:, None]
+    episode = Episode(np.zeros((40, 1)), actions, actions, np.zeros(40))
+    frequencies, amplitudes = mean_spectrum([episode, episode])
+    assert frequencies[amplitudes.argmax()] == pytest.approx(0.25)
+    assert amplitudes.max() == pytest.approx(1.0)
+    assert len(action_traces({"base": [episode], "pave": [episode]}).axes) == 4
+
+
+@pytest.mark.parametrize(("method", "name"), [("base", "Base"), ("asap", "ASAP"), ("pave_times_100", "PAVE x 100")])
+def test_methods_are_spelled_as_in_the_paper(method, name):
+    assert display_name(method) == name
