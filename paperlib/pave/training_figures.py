@@ -49,7 +49,9 @@ def learning_curves(evaluations: pd.DataFrame, quantities: Mapping[str, str], *,
     """
     algorithms, styles = list(dict.fromkeys(evaluations["algorithm"])), _styles(evaluations["method"])
     shape = len(quantities), len(algorithms)
-    figure, axes = plt.subplots(*shape, figsize=(4.8 * shape[1], 2.3 * shape[0] + 0.6), sharex="col", squeeze=False)
+    figure, axes = plt.subplots(
+        *shape, figsize=(max(4.8 * shape[1], 7.5), 2.1 * shape[0] + 0.6), sharex="col", squeeze=False
+    )
     for column, algorithm in enumerate(algorithms):
         part = evaluations[evaluations["algorithm"] == algorithm]
         for row, (quantity, label) in enumerate(quantities.items()):
