@@ -24,8 +24,9 @@ class TrainedNetworks:
     action_dim: int
     description: dict
 
+    @torch.no_grad()
     def act(self, states: torch.Tensor) -> torch.Tensor:
-        """Deterministic actions in [-1, 1]: (..., d_s) to (..., d_a)."""
+        """Deterministic actions in [-1, 1], without gradients: (..., d_s) to (..., d_a)."""
         return torch.tanh(self.actor(states)[..., : self.action_dim])
 
 

@@ -5,6 +5,7 @@ Each is a `torch.nn.Module` called as `critic(states (B, d_s), actions (B, d_a))
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 
 import torch
@@ -88,11 +89,11 @@ class ConcaveCritic(nn.Module):
 
 
 class NetworkCritic(nn.Module):
-    """A multilayer perceptron that reads (s, a), as Q(states, actions)."""
+    """A copy of a multilayer perceptron that reads (s, a), as Q(states, actions)."""
 
     def __init__(self, layers: nn.Sequential):
         super().__init__()
-        self.layers = layers.double()
+        self.layers = copy.deepcopy(layers).double()
 
     def forward(self, states: Tensor, actions: Tensor) -> Tensor:
         """Values, (B,)."""
