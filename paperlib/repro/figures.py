@@ -66,10 +66,11 @@ def stacked_bars(counts: pd.DataFrame, colour_of: Mapping[str, object], xlabel: 
     return figure
 
 
-def save(figure: Figure, folder: Path, stem: str) -> Path:
-    """Write `stem`.png and `stem`.pdf into `folder` without dates, so that equal figures are equal files."""
+def save(figure: Figure, folder: Path, stem: str, *, vector: bool = True) -> Path:
+    """Write `stem`.png and, if `vector`, `stem`.pdf into `folder`, without dates: equal figures are equal files."""
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{stem}.png"
     figure.savefig(path, dpi=_DOTS_PER_INCH, metadata={"Software": None})
-    figure.savefig(path.with_suffix(".pdf"), metadata={"CreationDate": None})
+    if vector:
+        figure.savefig(path.with_suffix(".pdf"), metadata={"CreationDate": None})
     return path

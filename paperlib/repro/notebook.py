@@ -58,8 +58,9 @@ class Notebook:
         tables.show(pd.DataFrame(rows, columns=["claim", "where", "statement", "measured", "holds if"]))
 
     def save_figure(self, figure: Figure, name: str) -> Path:
-        """Write the figure as PNG and PDF; returns the path of the PNG."""
-        return figures.save(figure, paths.figures_folder(), self._stem(name))
+        """Write the figure as PNG and PDF, at profile smoke as PNG alone; returns the path of the PNG."""
+        vector = self.profile.name != "smoke"
+        return figures.save(figure, paths.figures_folder(), self._stem(name), vector=vector)
 
     def save_table(self, table: pd.DataFrame, name: str) -> Path:
         """Write the table as CSV, without its index and with numbers exact; returns the path."""
