@@ -182,7 +182,9 @@ class TestBoltzmannPolicy:
         assert self.score_verdict(critic_geometry.action_gradient, pendulum) == verdicts.HOLDS
 
     @pytest.mark.parametrize(
-        "change", [lambda g: -g, lambda g: 2 * g, lambda g: g.exp(), lambda g: g - g.mean()], ids=str
+        "change",
+        [lambda g: -g, lambda g: 2 * g, lambda g: g.exp(), lambda g: g - g.mean()],
+        ids=["sign", "factor 2", "exponential", "mean taken off"],
     )
     def test_another_score_is_rejected(self, change, pendulum):
         def score(critic, states, actions):
