@@ -126,7 +126,7 @@ test: lint ## Lint, unit and property tests, and every notebook at profile smoke
 .PHONY: test-notebooks
 test-notebooks: $(READY) ## Every notebook at profile smoke, its checked outputs compared
 	rm -rf build/nbval
-	PAPERLIB_PROFILE=smoke PAPERLIB_BUILD=build/nbval $(RUN) -m pytest --nbval-lax --nbval-current-env \
+	OMP_NUM_THREADS=1 PAPERLIB_PROFILE=smoke PAPERLIB_BUILD=build/nbval $(RUN) -m pytest --nbval-lax --nbval-current-env \
 	  --nbval-sanitize-with tests/nbval_sanitize.cfg --nbval-cell-timeout 900 -p no:cacheprovider notebooks
 
 .PHONY: lint

@@ -78,10 +78,12 @@ def _execute_into(entry: CatalogueEntry, profile: Profile, output: Path) -> None
 def _kernel_environment(profile: Profile) -> Iterator[None]:
     """What the kernel inherits.
 
-    The notebook obeys PAPERLIB_PROFILE before its parameter, so both must say the same. Threads that wait without
-    spinning let two notebooks share the cores.
+    The notebook obeys PAPERLIB_PROFILE before its parameter, so both must say the same. One thread, unless
+    OMP_NUM_THREADS says otherwise: results do not depend on the number of cores then, the notebooks' small matrices
+    gain nothing from more, and two notebooks can share the cores.
     """
-    wanted = {"PAPERLIB_PROFILE": profile.name, "OMP_WAIT_POLICY": "PASSIVE", **name_terminal()}
+    threads = os.environ.get("OMP_NUM_THREADS", "1")
+    wanted = {"PAPERLIB_PROFILE": profile.name, "OMP_NUM_THREADS": threads, **name_terminal()}
     earlier = {name: os.environ.get(name) for name in wanted}
     os.environ.update(wanted)
     try:
