@@ -59,7 +59,8 @@ def play_episodes(
     steps: list[tuple[np.ndarray, ...]] = []
     while running.any():
         states = torch.as_tensor(observations, device=device, dtype=dtype).view(runs, each, -1)
-        scaled = torch.nan_to_num(act(states)).reshape(runs * each, -1).cpu().numpy()
+        with torch.no_grad():
+            scaled = torch.nan_to_num(act(states)).reshape(runs * each, -1).cpu().numpy()
         result = batch.step(to_environment_units(scaled, low, high))
         steps.append((observations, scaled, result.rewards))
         lengths += running

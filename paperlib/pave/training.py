@@ -174,15 +174,14 @@ class Trainer:
 
     def _play(self, purpose: str, episodes: int):
         seeds = [[derive_seed(seed, purpose, e) for e in range(episodes)] for seed in self.plan.seeds]
-        with torch.no_grad():
-            return play_episodes(
-                self.agent.deterministic_actions,
-                self.plan.environment,
-                seeds,
-                backend=self.plan.backend,
-                device=self.device,
-                dtype=self.dtype,
-            )
+        return play_episodes(
+            self.agent.deterministic_actions,
+            self.plan.environment,
+            seeds,
+            backend=self.plan.backend,
+            device=self.device,
+            dtype=self.dtype,
+        )
 
     def _evaluate(self) -> None:
         """A row per healthy run: mean return and smoothness, critic geometry, the last update's losses."""
