@@ -1,0 +1,1 @@
+"""What notebooks 10 to 13 measure."""
