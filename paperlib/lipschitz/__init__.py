@@ -1,1 +1,1 @@
-"""Policy gradients in Lipschitz MDPs: constants, bounds, step sizes with guaranteed improvement (Pirotta et al., 2015)."""
+"""Policy gradients in Lipschitz MDPs: constants, bounds and step sizes with guaranteed improvement."""
