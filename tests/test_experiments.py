@@ -2,7 +2,9 @@
 
 import dataclasses
 
+import pandas as pd
 import pytest
+import torch
 import yaml
 
 from paperlib.pave import experiments
@@ -140,6 +142,61 @@ def test_a_batch_killed_between_two_saves_is_finished_from_its_checkpoint(define
         patch.setattr(experiments, "Trainer", Recording)
         assert len(train(runs, store)) == 2
     assert starts[0] == 50
+
+
+def test_runs_that_do_not_fit_into_memory_train_in_parts(define, tmp_path, monkeypatch):
+    define("tiny")
+    runs, store = load_experiment("tiny", "smoke")[2:6], RunStore(tmp_path / "runs")
+    sizes = []
+
+    class Small(experiments.Trainer):
+        def run(self, progress):
+            sizes.append(len(self.plan.seeds))
+            if len(self.plan.seeds) > 1:
+                raise torch.OutOfMemoryError
+            return super().run(progress)
+
+    monkeypatch.setattr(experiments, "Trainer", Small)
+    assert len(train(runs, store)) == len(runs)
+    assert sizes == [4, 2, 1, 1, 2, 1, 1]
+    assert not list(tmp_path.glob("runs/unfinished/*/*"))
+
+
+def test_the_parts_are_those_that_free_memory_allows_and_survive_a_kill(define, tmp_path, monkeypatch):
+    define("tiny")
+    runs, store = load_experiment("tiny", "smoke")[2:6], RunStore(tmp_path / "runs")
+    sizes = []
+
+    class Recording(experiments.Trainer):
+        def run(self, progress):
+            sizes.append(len(self.plan.seeds))
+            if len(sizes) == 2:
+                raise KeyboardInterrupt
+            return super().run(progress)
+
+    monkeypatch.setattr(experiments, "Trainer", Recording)
+    monkeypatch.setattr(experiments, "runs_that_fit", lambda device, each: 3)
+    with pytest.raises(KeyboardInterrupt):
+        train(runs, store)
+    monkeypatch.setattr(experiments, "runs_that_fit", lambda device, each: 2)
+    assert len(train(runs, store)) == len(runs)
+    assert sizes == [3, 1, 1]
+
+
+def test_one_run_too_large_for_the_memory_is_an_error(define, tmp_path, monkeypatch):
+    define("tiny")
+    monkeypatch.setattr(experiments.Trainer, "run", lambda *_: (_ for _ in ()).throw(torch.OutOfMemoryError()))
+    with pytest.raises(MemoryError, match="one run alone.*pendulum"):
+        train(load_experiment("tiny", "smoke"), RunStore(tmp_path / "runs"))
+
+
+def test_groups_train_side_by_side_with_the_same_numbers(define, tmp_path):
+    define("tiny")
+    runs = load_experiment("tiny", "smoke")
+    alone, together = RunStore(tmp_path / "alone"), RunStore(tmp_path / "together")
+    pairs = zip(train(runs, alone), train(runs, together, workers=2), strict=True)
+    for one, other in pairs:
+        pd.testing.assert_frame_equal(one.table("episodes"), other.table("episodes"))
 
 
 def test_tables_of_many_records_are_tidy(define, tmp_path):

@@ -11,6 +11,7 @@ from typing import NamedTuple
 import torch
 
 from paperlib.pave import actor_terms
+from paperlib.pave.captured_updates import CapturedUpdates
 from paperlib.pave.closed_form import closed_form_pave
 from paperlib.pave.networks import StackedMLP, stacked_mlp
 from paperlib.pave.replay import Minibatch
@@ -42,9 +43,11 @@ class ActorCritic:
         streams: one random stream per run; also the source of the initial weights.
         compiled: fuse the elementwise passes of PAVE's critic loss with torch.compile, where the machine can; the
             other losses are matrix products for the most part and gain nothing.
+        captured: replay the update from CUDA graphs; needs a CUDA device.
     """
 
     outputs_per_action: int  # actor outputs per action dimension, without ASAP's predictor
+    policy_delay = 1  # updates of the critics for one of the actor
     needs_action_noise = False
 
     def __init__(
@@ -56,6 +59,7 @@ class ActorCritic:
         streams: RandomStreams,
         *,
         compiled: bool = False,
+        captured: bool = False,
     ):
         self.settings, self.streams = settings, streams
         self.runs, self.action_dim = len(coefficients), action_dim
@@ -75,13 +79,15 @@ class ActorCritic:
         self.critic_target = copy.deepcopy(self.critic).requires_grad_(False)
         if "asap" in self.terms:
             self.predictor_target = copy.deepcopy(self.actor).requires_grad_(False)
-        self.actor_optimizer = torch.optim.Adam(self.actor.parameters(), lr=settings.learning_rate, fused=True)
-        self.critic_optimizer = torch.optim.Adam(self.critic.parameters(), lr=settings.learning_rate, fused=True)
+        self.actor_optimizer = _adam(self.actor, settings.learning_rate, captured)
+        self.critic_optimizer = _adam(self.critic, settings.learning_rate, captured)
         self.updates = 0
-        self.environment_step = 0  # kept by the training loop; tells when a run diverged
+        # Kept by the training loop; tells when a run diverged. On the device, as a captured update must read it there.
+        self.environment_step = torch.zeros((), device=streams.device, dtype=torch.long)
         self.diverged_at = torch.full((self.runs,), -1, device=streams.device, dtype=torch.long)
         self.diagnostics = torch.zeros(self.runs, len(DIAGNOSTICS), **on)
         self._critic_loss = fused(self.critic_loss) if compiled and "pave" in self.terms else self.critic_loss
+        self._learn = CapturedUpdates(self.learn) if captured else self.learn
 
     # --- what an update needs --------------------------------------------------------------------------------
 
@@ -181,6 +187,15 @@ class ActorCritic:
 
     # --- steps shared by both algorithms ----------------------------------------------------------------------
 
+    def update(self, batch: Minibatch, noise: UpdateNoise) -> None:
+        """One gradient step."""
+        self.updates += 1
+        self._learn(batch, noise, self.updates % self.policy_delay == 0)
+
+    def learn(self, batch: Minibatch, noise: UpdateNoise, with_actor: bool) -> None:
+        """What a gradient step does on the device: critics always, the actor where told, targets."""
+        raise NotImplementedError
+
     def step_critic(self, batch: Minibatch, target: torch.Tensor, noise: UpdateNoise, td_scale: float) -> None:
         """One Adam step on both critics of every run."""
         terms = self._critic_loss(batch, target, noise, td_scale)
@@ -207,7 +222,7 @@ class ActorCritic:
     def _mark_diverged(self, values: torch.Tensor) -> None:
         """Runs with a non-finite value in their row diverged at this step, unless they had before."""
         newly = ~torch.isfinite(values).all(dim=1) & (self.diverged_at < 0)
-        self.diverged_at.masked_fill_(newly, self.environment_step)
+        self.diverged_at.copy_(torch.where(newly, self.environment_step, self.diverged_at))
 
     def step_predictor_target(self) -> None:
         """ASAP's target predictor follows its actor."""
@@ -256,6 +271,10 @@ def fused(function: Callable) -> Callable:
             return function(*arguments)
 
     return call
+
+
+def _adam(network: StackedMLP, learning_rate: float, captured: bool) -> torch.optim.Adam:
+    return torch.optim.Adam(network.parameters(), lr=learning_rate, fused=True, capturable=captured)
 
 
 def _for_both(per_run: torch.Tensor) -> torch.Tensor:

@@ -6,15 +6,18 @@ import dataclasses
 import json
 import shutil
 from collections.abc import Iterable, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from functools import cache
 from importlib import import_module
+from multiprocessing import get_context
 from pathlib import Path
 
 import pandas as pd
 import torch
 import yaml
 
-from paperlib.pave.environments import fastest_backend
+from paperlib.pave.device_memory import bytes_per_run, runs_that_fit
+from paperlib.pave.environments import environment_spec, fastest_backend
 from paperlib.pave.settings import (
     AlgorithmSettings,
     Coefficients,
@@ -25,13 +28,13 @@ from paperlib.pave.settings import (
 )
 from paperlib.pave.training import CHECKPOINT_FILE, Trainer, TrainingPlan, TrainingResult
 from paperlib.repro import paths
-from paperlib.repro.progress import Progress
+from paperlib.repro.progress import Progress, quiet, show_notes
 from paperlib.repro.provenance import provenance
 from paperlib.repro.store import Record, RunStore, code_revision
 
 _MODULES_THAT_DETERMINE_A_RUN = (
-    "actor_critic", "actor_terms", "closed_form", "critic_geometry", "environments", "evaluation", "networks",
-    "replay", "sac", "smoothness", "streams", "td3", "training",
+    "actor_critic", "actor_terms", "captured_updates", "closed_form", "critic_geometry", "environments",
+    "evaluation", "networks", "replay", "sac", "smoothness", "streams", "td3", "training",
 )  # fmt: skip
 
 
@@ -118,29 +121,114 @@ def _by(algorithm: str, value):
     return value[algorithm] if isinstance(value, dict) else value
 
 
-def train(
-    runs: Sequence[Run], store: RunStore, *, device: str | None = None, compiled: bool | None = None
-) -> list[Record]:
-    """The records of `runs`, in order; those the store lacks are trained first, as few programs as possible.
-
-    Runs of one environment and algorithm that compute the same terms train together. Interrupted training goes on
-    from its last checkpoint. A progress bar goes to the terminal.
+@dataclasses.dataclass(frozen=True)
+class Hardware:
+    """Where and how runs train; the numbers differ by rounding only.
 
     device: "cuda" where there is one, else "cpu", unless given.
     compiled: see `ActorCritic`; unless given, for trainings long enough to win back the time that compiling takes.
+    captured: see `ActorCritic`; unless given, on a CUDA device.
     """
-    device = device or ("cuda" if torch.cuda.is_available() else "cpu")
-    for group in _groups(runs):
-        with store.claim_missing([run.spec() for run in group]) as missing:
-            if missing:
-                # A kill between the saves of one batch leaves its checkpoint: finish that batch as it was begun.
-                begun = (_work_folder(group, store) / CHECKPOINT_FILE).exists()
-                _train_batch([run for run in group if begun or run.spec() in missing], store, device, compiled)
+
+    device: str = dataclasses.field(default_factory=lambda: "cuda" if torch.cuda.is_available() else "cpu")
+    compiled: bool | None = None
+    captured: bool | None = None
+
+    def switches(self, steps: int) -> dict[str, bool]:
+        """The two switches for trainings of `steps` environment steps."""
+        on_cuda = torch.device(self.device).type == "cuda"
+        return {
+            "compiled": steps >= WORTH_COMPILING if self.compiled is None else self.compiled,
+            "captured": on_cuda if self.captured is None else self.captured,
+        }
+
+
+def train(runs: Sequence[Run], store: RunStore, hardware: Hardware | None = None, *, workers: int = 1) -> list[Record]:
+    """The records of `runs`, in order; those the store lacks are trained first, as few programs as possible.
+
+    Runs of one environment and algorithm that compute the same terms train together. Interrupted training goes on
+    from its last checkpoint. Progress bars go to the terminal.
+
+    workers: groups that train at the same time, each in a process of its own.
+    """
+    hardware, groups = hardware or Hardware(), group_runs(runs)
+    if workers > 1 and len(groups) > 1:
+        train_in_processes(groups, store, hardware, workers)
+    else:
+        for group in groups:
+            train_group(group, store, hardware)
     records = [store.find(run.spec()) for run in runs]
     return [record for record in records if record is not None]
 
 
-def _groups(runs: Iterable[Run]) -> list[list[Run]]:
+def train_group(group: list[Run], store: RunStore, hardware: Hardware) -> None:
+    """Train those runs of a group that the store lacks, in as many programs as the device's memory asks for."""
+    with store.claim_missing([run.spec() for run in group]) as missing:
+        if not missing:
+            return
+        folder = _work_folder(group, store)
+        # A kill between the saves of one batch leaves its checkpoint: finish that batch as it was begun.
+        begun = (folder / CHECKPOINT_FILE).exists() or (folder / PARTS_FILE).exists()
+        batch = [run for run in group if begun or run.spec() in missing]
+        todo = _parts(batch, store, hardware)
+        while todo:
+            part = todo.pop(0)
+            if store.missing([run.spec() for run in part]):
+                try:
+                    _train_batch(part, store, hardware)
+                except torch.OutOfMemoryError:
+                    shutil.rmtree(_work_folder(part, store))
+                    todo = _note_parts(batch, _halves(part) + todo, store)
+        shutil.rmtree(_work_folder(batch, store))
+
+
+PARTS_FILE = "parts.json"
+"""In the work folder of a batch that does not fit into memory: the names of the runs that train together."""
+
+
+def _parts(batch: list[Run], store: RunStore, hardware: Hardware) -> list[list[Run]]:
+    """The batch in parts that fit into the device's free memory; as noted before, if training was interrupted."""
+    file = _work_folder(batch, store) / PARTS_FILE
+    if file.exists():
+        by_name = {store.name(run.spec()): run for run in batch}
+        return [[by_name[name] for name in names] for names in json.loads(file.read_text())]
+    run, spec = batch[0], environment_spec(batch[0].environment)
+    each = bytes_per_run(run.settings, run.budget.steps, spec.observation_dim, spec.action_dim)
+    fit = runs_that_fit(hardware.device, each)
+    if fit >= len(batch):
+        return [batch]
+    return _note_parts(batch, [batch[i : i + fit] for i in range(0, len(batch), fit)], store)
+
+
+def _halves(part: list[Run]) -> list[list[Run]]:
+    if len(part) == 1:
+        raise MemoryError(f"one run alone does not fit into the device's memory: {_label(part)}")
+    return [part[: len(part) // 2], part[len(part) // 2 :]]
+
+
+def _note_parts(batch: list[Run], parts: list[list[Run]], store: RunStore) -> list[list[Run]]:
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+    names = [[store.name(run.spec()) for run in part] for part in parts]
+    paths.write_atomically(_work_folder(batch, store) / PARTS_FILE, json.dumps(names))
+    return parts
+
+
+def train_in_processes(groups: list[list[Run]], store: RunStore, hardware: Hardware, workers: int) -> None:
+    """Train groups side by side, the bars of all in this process's terminal. The first failure stops the rest."""
+    # A CUDA context does not survive a fork.
+    with ProcessPoolExecutor(workers, get_context("spawn"), initializer=quiet) as pool:
+        futures = [pool.submit(train_group, group, store, hardware) for group in groups]
+        try:
+            show_notes(store.root, until=lambda: all(future.done() for future in futures))
+            for future in futures:
+                future.result()
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
+
+
+def group_runs(runs: Iterable[Run]) -> list[list[Run]]:
     """Runs that can train as one program."""
     groups: dict[tuple, list[Run]] = {}
     for run in runs:
@@ -154,22 +242,22 @@ def _work_folder(batch: list[Run], store: RunStore) -> Path:
     return store.work_folder({"experiment": batch[0].experiment, "batch": names})
 
 
-def _train_batch(batch: list[Run], store: RunStore, device: str, compiled: bool | None) -> None:
+def _train_batch(batch: list[Run], store: RunStore, hardware: Hardware) -> None:
     plan = TrainingPlan(
         environment=batch[0].environment,
         settings=batch[0].settings,
         seeds=tuple(run.seed for run in batch),
         coefficients=tuple(run.coefficients for run in batch),
         backend=fastest_backend(batch[0].environment),
-        device=device,
-        compiled=batch[0].budget.steps >= WORTH_COMPILING if compiled is None else compiled,
+        device=hardware.device,
+        **hardware.switches(batch[0].budget.steps),
         **dataclasses.asdict(batch[0].budget),
     )
     work_folder = _work_folder(batch, store)
     trainer = Trainer(plan, work_folder)
     results = trainer.run(Progress(_label(batch), plan.steps, work_folder))
     speed = len(batch) * plan.steps / trainer.seconds
-    where_from = provenance(device, plan.dtype, len(batch), trainer.seconds, speed)
+    where_from = provenance(plan.device, plan.dtype, len(batch), trainer.seconds, speed)
     for run, result in zip(batch, results, strict=True):
         _save(store, run, result, where_from)
     shutil.rmtree(work_folder)

@@ -37,11 +37,11 @@ class SAC(ActorCritic):
         gaussian = -0.5 * noise.square() - log_std - 0.5 * math.log(2 * math.pi)
         return actions, (gaussian - torch.log(1 - actions.square() + _SQUASH_EPSILON)).sum(dim=2)
 
-    def update(self, batch: Minibatch, noise: UpdateNoise) -> None:
-        """One gradient step on critics and actor, then the targets."""
-        self.updates += 1
+    def learn(self, batch: Minibatch, noise: UpdateNoise, with_actor: bool) -> None:
+        """Critics, then the actor, then the targets."""
         self.step_critic(batch, self.target_values(batch, noise), noise, td_scale=0.5)
-        self.step_actor(batch, noise)
+        if with_actor:
+            self.step_actor(batch, noise)
         polyak(self.critic_target, self.critic, self.settings.tau)
         self.step_predictor_target()
 

@@ -17,6 +17,7 @@ class TD3(ActorCritic):
 
     def __init__(self, *args, **kwargs):
         super().__init__(*args, **kwargs)
+        self.policy_delay = self.settings.policy_delay
         self.actor_target = copy.deepcopy(self.actor).requires_grad_(False)
 
     @torch.no_grad()
@@ -29,12 +30,11 @@ class TD3(ActorCritic):
         noise = self.settings.exploration_noise_std * self.streams.normal("exploration", self.action_dim)
         return (actions + noise).clamp(-1, 1)
 
-    def update(self, batch: Minibatch, noise: UpdateNoise) -> None:
-        """One gradient step: critics always, actor and targets every `policy_delay` steps."""
+    def learn(self, batch: Minibatch, noise: UpdateNoise, with_actor: bool) -> None:
+        """Critics always; actor and targets every `policy_delay` updates."""
         s = self.settings
-        self.updates += 1
         self.step_critic(batch, self.target_values(batch, noise), noise, td_scale=1.0)
-        if self.updates % s.policy_delay == 0:
+        if with_actor:
             self.step_actor(batch, noise)
             polyak(self.critic_target, self.critic, s.tau)
             polyak(self.actor_target, self.actor, s.tau)

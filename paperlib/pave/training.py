@@ -49,6 +49,7 @@ class TrainingPlan:
     device: str = "cpu"
     dtype: str = "float32"
     compiled: bool = False
+    captured: bool = False
 
     def __post_init__(self):
         if len(self.seeds) != len(self.coefficients) or not self.seeds:
@@ -58,6 +59,8 @@ class TrainingPlan:
         for name in ("evaluate_every", "checkpoint_every"):
             if (every := getattr(self, name)) % self.settings.train_freq:
                 raise ValueError(f"{name} = {every} is no multiple of train_freq = {self.settings.train_freq}")
+        if self.captured and torch.device(self.device).type != "cuda":
+            raise ValueError(f"captured = True needs a CUDA device, device is {self.device!r}")
         if self.steps % self.evaluate_every:
             raise ValueError(f"steps = {self.steps} is no multiple of evaluate_every = {self.evaluate_every}")
 
@@ -86,7 +89,8 @@ class Trainer:
         self.streams = RandomStreams(plan.seeds, device=self.device, dtype=self.dtype)
         dims = self.spec.observation_dim, self.spec.action_dim
         agent = AGENTS[plan.settings.algorithm]
-        self.agent = agent(plan.settings, plan.coefficients, *dims, self.streams, compiled=plan.compiled)
+        switches = {"compiled": plan.compiled, "captured": plan.captured}
+        self.agent = agent(plan.settings, plan.coefficients, *dims, self.streams, **switches)
         capacity = min(plan.settings.buffer_size, plan.steps)
         self.replay = ReplayBuffer(len(plan.seeds), capacity, *dims, device=self.device, dtype=self.dtype)
         self.streams.discard()
@@ -151,7 +155,7 @@ class Trainer:
         s = self.plan.settings
         if self.step <= s.learning_starts or self.step % s.train_freq:
             return
-        self.agent.environment_step = self.step
+        self.agent.environment_step.fill_(self.step)
         for _ in range(s.gradient_steps):
             uniforms = self.streams.uniform("minibatch", s.batch_size)
             batch = self.replay.sample(uniforms, previous=self.agent.needs_previous_states)

@@ -3,7 +3,8 @@
 import json
 import os
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TextIO
 
@@ -38,6 +39,26 @@ def notes(runs_folder: Path) -> Iterator[dict]:
             yield json.loads(path.read_text())
         except (json.JSONDecodeError, FileNotFoundError):
             continue  # being written, or just finished
+
+
+def show_notes(runs_folder: Path, *, until: Callable[[], bool], every: float = 1.0) -> None:
+    """A bar in the terminal for every computation that other processes note, until told to stop."""
+    bars: dict[str, tqdm] = {}
+    while not until():
+        for note in notes(runs_folder):
+            label = note["label"]
+            if label not in bars:
+                options = {"unit": "step", "disable": None, "file": _terminal(), "initial": note["done"]}
+                bars[label] = tqdm(total=note["total"], desc=label, position=len(bars), **options)
+            bars[label].update(note["done"] - bars[label].n)
+        time.sleep(every)
+    for bar in bars.values():
+        bar.close()
+
+
+def quiet() -> None:
+    """No bars from this process: another one shows its notes."""
+    os.environ[TERMINAL_VARIABLE] = os.devnull
 
 
 def name_terminal() -> dict[str, str]:
