@@ -147,6 +147,11 @@ class GaussianPolicy:
             raise ValueError(f"state_metric must be an invertible ({n}, {n}) matrix")
         object.__setattr__(self, "state_metric", metric)
 
+    @property
+    def largest_feature(self) -> float:
+        """M_phi of equation (23), the largest absolute value of a feature."""
+        return float(self._table.feature.max())
+
     def constants(self, theta: ArrayLike) -> PolicyConstants:
         """The constants of Assumptions 2 and 3 for parameters theta (..., d).
 
