@@ -1,0 +1,174 @@
+"""Algorithm 1 (MSS-MLC) as Section 5.3 describes it, brute force, and the geometry of the bound.
+
+The listing is a figure that our copy of the paper lacks; `recursion` follows the prose. Gradients are vectors (d,).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+from scipy.optimize import brentq
+
+from paperlib.lipschitz.step_sizes import improvement_bound
+
+PRINTED_THRESHOLD = math.atan(1 / 8)
+THRESHOLD = math.atan(1 / math.sqrt(8))
+
+
+class Candidate(NamedTuple):
+    """Absolute values of an update (d,) and the improvement that the bound guarantees for it."""
+
+    size: np.ndarray
+    guarantee: float
+
+
+def angle(first: np.ndarray, second: np.ndarray) -> float:
+    """The angle between two vectors (d,), in [0, pi]; accurate for parallel ones."""
+    one, two = first / np.linalg.norm(first), second / np.linalg.norm(second)
+    return 2 * math.atan2(np.linalg.norm(one - two), np.linalg.norm(one + two))
+
+
+def stationary_angle(phi: float) -> float:
+    """psi of the local maximum of cos(psi)^2 / cos(psi + phi), as printed; NaN where the root is not real."""
+    tangent = math.tan(phi)
+    if tangent < 1e-9:
+        return tangent  # the limit; the formula would cancel
+    root = 1 - 8 * tangent**2
+    return math.atan((1 - math.sqrt(root)) / (4 * tangent)) if root >= 0 else math.nan
+
+
+def best_along(direction: np.ndarray, g: np.ndarray, lipschitz: np.ndarray) -> Candidate:
+    """The best length in a direction (d,) with non-negative components: g'u / (L'u |u|), and what it guarantees."""
+    unit = direction / np.linalg.norm(direction)
+    length = (g @ unit) / (lipschitz @ unit)
+    return Candidate(length * unit, 0.5 * length * (g @ unit))
+
+
+def recursion(
+    gradient: np.ndarray, lipschitz: np.ndarray, *, threshold: float = THRESHOLD, signed: bool = False
+) -> Candidate:
+    """The prose of Section 5.3: interior maximum or boundary, drop the smallest |g_i|/L_i, repeat, take the best.
+
+    threshold: the angle up to which there is an interior maximum. signed: measure phi from the gradient instead of its
+    absolute values. An interior maximum with a negative component is left out: step sizes are non-negative.
+    """
+    g = np.abs(gradient)
+    phi = angle(gradient if signed else g, lipschitz)
+    interior = _interior(g, lipschitz, phi) if phi <= threshold else None
+    if len(g) == 1:
+        return interior or Candidate(np.zeros(1), 0.0)
+    first_to_vanish = int(np.argmin(g / lipschitz))
+    here = interior or best_along(_boundary(g, lipschitz, first_to_vanish), g, lipschitz)
+    rest = np.delete(np.arange(len(g)), first_to_vanish)
+    below = recursion(gradient[rest], lipschitz[rest], threshold=threshold, signed=signed)
+    if here.guarantee >= below.guarantee:
+        return here
+    size = np.zeros(len(g))
+    size[rest] = below.size
+    return Candidate(size, below.guarantee)
+
+
+def _interior(g: np.ndarray, lipschitz: np.ndarray, phi: float) -> Candidate | None:
+    """The gradient turned by psi away from the constants, if its components stay non-negative."""
+    psi = stationary_angle(min(phi, THRESHOLD))
+    direction = turned(g, lipschitz, psi)
+    return best_along(direction, g, lipschitz) if (direction >= -1e-12).all() else None
+
+
+def turned(g: np.ndarray, lipschitz: np.ndarray, psi: float) -> np.ndarray:
+    """The unit vector in the plane of g and L at angle psi from g, away from L: shape (d,)."""
+    one, other = g / np.linalg.norm(g), lipschitz / np.linalg.norm(lipschitz)
+    across = one * (one @ other) - other
+    length = np.linalg.norm(across)
+    if length < 1e-12:
+        return one
+    return math.cos(psi) * one + math.sin(psi) * across / length
+
+
+def _boundary(g: np.ndarray, lipschitz: np.ndarray, index: int) -> np.ndarray:
+    """Where the plane of g and L meets x_index = 0 on the side of g: shape (d,)."""
+    direction = g - g[index] / lipschitz[index] * lipschitz
+    return direction if np.linalg.norm(direction) > 0 else g
+
+
+def recursion_with(threshold: float, *, signed: bool = False) -> Callable[[np.ndarray, np.ndarray], float]:
+    """The guarantee of the recursion with another threshold or angle, as a function of gradient and constants."""
+
+    def guarantee(gradient: np.ndarray, lipschitz: np.ndarray) -> float:
+        found = recursion(gradient, lipschitz, threshold=threshold, signed=signed)
+        return float(improvement_bound(np.abs(gradient), lipschitz, found.size))
+
+    return guarantee
+
+
+def brute_force(gradient: np.ndarray, lipschitz: np.ndarray, *, starts: int = 40, seed: int = 0) -> Candidate:
+    """The largest bound found by ascent over directions from many starts: axes, the gradient, random sparse ones.
+
+    Projected gradient ascent of 2 log g'u - log L'u - log |u| over non-negative unit vectors, all starts at once.
+    """
+    g, d = np.abs(gradient), len(gradient)
+    generator = np.random.default_rng(seed)
+    scale = g.max(), lipschitz.max()
+    p, q = g / scale[0], lipschitz / scale[1]
+    u = generator.random((starts, d)) * (generator.random((starts, d)) < generator.random((starts, 1)))
+    u = np.concatenate([np.eye(d), p[None] + 1e-12, u + 1e-6])
+    u /= np.linalg.norm(u, axis=1, keepdims=True)
+    value, rate = _log_value(u, p, q), np.full((len(u), 1), 0.5)
+    for _ in range(400):
+        with np.errstate(divide="ignore", invalid="ignore"):  # a start without gradient stays where it is
+            slope = 2 * p / (u @ p)[:, None] - q / (u @ q)[:, None] - u
+        moved = np.maximum(u + rate * slope, 0)
+        moved /= np.linalg.norm(moved, axis=1, keepdims=True)
+        new = _log_value(moved, p, q)
+        better = new > value
+        u, value = np.where(better[:, None], moved, u), np.where(better, new, value)
+        rate = np.where(better[:, None], np.minimum(1.3 * rate, 10.0), 0.5 * rate)
+    return best_along(u[value.argmax()], g, lipschitz)
+
+
+def _log_value(u: np.ndarray, p: np.ndarray, q: np.ndarray) -> np.ndarray:
+    with np.errstate(divide="ignore"):
+        return 2 * np.log(u @ p) - np.log(u @ q)
+
+
+# The bound as a function of psi
+
+
+def guarantee_at(psi: np.ndarray, phi: float) -> np.ndarray:
+    """cos(psi)^2 / cos(psi + phi): the guarantee at angle psi from g, in units of |g|^2 / (2 |L|)."""
+    return np.cos(psi) ** 2 / np.cos(psi + phi)
+
+
+def _slope(psi: float, phi: float) -> float:
+    """Derivative of the logarithm of `guarantee_at`."""
+    return -2 * math.tan(psi) + math.tan(psi + phi)
+
+
+def local_maximum(phi: float) -> float | None:
+    """The interior local maximum in psi found on a grid and refined, None if the bound only rises."""
+    grid = np.linspace(0, math.pi / 2 - phi, 20_001)[:-1]
+    falls = np.flatnonzero(np.diff(guarantee_at(grid, phi)) < 0)
+    if not len(falls):
+        return None
+    low, high = grid[max(falls[0] - 1, 0)], grid[falls[0] + 1]
+    return brentq(_slope, low, high, args=(phi,), xtol=1e-14) if _slope(low, phi) * _slope(high, phi) < 0 else low
+
+
+def rises_and_falls(phi: float) -> str:
+    """The sequence of rises (+) and falls (-) of the bound on a fine grid of psi in [0, pi/2 - phi)."""
+    grid = np.linspace(0, math.pi / 2 - phi, 40_001)[:-1]
+    signs = np.sign(np.diff(guarantee_at(grid, phi)))
+    changes = np.flatnonzero(np.diff(signs)) + 1
+    return "".join("+" if signs[i] > 0 else "-" for i in (0, *changes))
+
+
+def largest_angle_with_maximum() -> float:
+    """The largest phi at which a local maximum is found, by bisection."""
+    low, high = 0.01, math.pi / 3
+    while high - low > 1e-6:
+        middle = (low + high) / 2
+        low, high = (middle, high) if local_maximum(middle) is not None else (low, middle)
+    return low
