@@ -10,7 +10,10 @@ import math
 from collections.abc import Callable
 
 import numpy as np
+import pandas as pd
 from scipy.linalg import expm
+
+from paperlib.repro import paths
 
 EPISODES, STEPS = 500, 50
 """Episodes and steps of one gradient estimate on the mass-spring-damper (Section 6.2)."""
@@ -135,3 +138,8 @@ def sampling_operations(degree: int) -> int:
     Counted.operations = 0
     collect_samples(degree, wrap=lambda x: x.view(Counted))
     return Counted.operations
+
+
+def recorded_times() -> pd.DataFrame:
+    """What benchmarks/step_size_speed.py recorded: columns task, d, seconds."""
+    return pd.read_csv(paths.data_folder() / "results" / "benchmarks" / "step_size_speed.csv")

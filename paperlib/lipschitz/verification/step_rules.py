@@ -5,12 +5,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Callable
 
 import numpy as np
 from scipy.optimize import minimize, minimize_scalar
 
+from paperlib.lipschitz.constants import MDPConstants, PolicyConstants, gradient_lipschitz
 from paperlib.lipschitz.step_sizes import StepSize, agss, improvement_bound, mss_mlc, sss_mlc, sss_slc
 from paperlib.lipschitz.verification import algorithm1
 from paperlib.lipschitz.verification.lemma8 import cases, count, random_problem
@@ -366,3 +368,33 @@ def agss_error(number: int, *, rule=agss, seed: int = 0) -> dict[str, float]:
         largest = agss_bound(best, g, **constants)
         worst["guarantee"] = max(worst["guarantee"], abs(step.guaranteed_improvement / largest - 1))
     return worst
+
+
+# The constants behind the step size
+
+
+def smaller_constants_failures(number: int, *, formula=gradient_lipschitz, seed: int = 0) -> dict[str, int]:
+    """Cases where lowering one constant of MDP or policy raises a component constant, or lowers SSS-SLC's step."""
+    generator, outcomes = np.random.default_rng(seed), []
+    mdp_names, policy_names = ("transition", "reward", "reward_bound"), tuple(PolicyConstants.__dataclass_fields__)
+    for index in range(number):
+        mdp, policy, g = _random_constants(generator)
+        name, share = (*mdp_names, *policy_names)[index % 8], generator.random()
+        if name in mdp_names:
+            lowered = dataclasses.replace(mdp, **{name: share * getattr(mdp, name)}), policy
+        else:
+            lowered = mdp, dataclasses.replace(policy, **{name: share * getattr(policy, name)})
+        before, after = formula(mdp, policy), formula(*lowered)
+        step, new = sss_slc(g, before), sss_slc(g, after)
+        larger = new.step_sizes[0] >= step.step_sizes[0] and new.guaranteed_improvement >= step.guaranteed_improvement
+        outcomes.append(bool((after <= before * (1 + 1e-12)).all() and larger))
+    return count(outcomes)
+
+
+def _random_constants(generator: np.random.Generator) -> tuple[MDPConstants, PolicyConstants, np.ndarray]:
+    """Constants with a positive margin, and a gradient."""
+    d, discount, state = int(generator.integers(1, 5)), generator.uniform(0.05, 0.95), generator.exponential()
+    transition = generator.uniform(0.05, 0.95) / (discount * (1 + state))
+    mdp = MDPConstants(transition, *generator.exponential(size=2), discount)
+    policy = PolicyConstants(state, generator.exponential(), *generator.exponential(size=(3, d)))
+    return mdp, policy, generator.standard_normal(d)
