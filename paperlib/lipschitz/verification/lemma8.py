@@ -246,6 +246,8 @@ def ascent_ends_flat(number: int, *, rule: Rule = sss_slc, iterations: int = 400
             j = Quadratic(j.linear, j.curvature @ j.curvature + 0.05 * np.eye(j.dimension))
         bound, first = j.largest_constants(), np.linalg.norm(j.gradient(theta))
         for _ in range(iterations):
+            if np.linalg.norm(j.gradient(theta)) < 1e-4 * first:
+                break
             theta = theta + rule(j.gradient(theta), bound).update
         worst = max(worst, np.linalg.norm(j.gradient(theta)) / first)
     return float(worst)

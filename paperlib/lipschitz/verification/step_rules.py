@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Callable
+from functools import cache
 
 import numpy as np
 from scipy.optimize import minimize, minimize_scalar
@@ -43,19 +44,16 @@ def problems(number: int, *, seed: int = 0, largest_dimension: int = 8, smallest
     return made
 
 
-def shortfall(guarantee: Guarantee, number: int, *, seed: int = 0) -> float:
-    """Largest share of the best guarantee, by brute force, that is missed."""
-    worst = 0.0
-    for g, lipschitz in problems(number, seed=seed):
-        best = algorithm1.brute_force(g, lipschitz).guarantee
-        worst = max(worst, 1 - guarantee(g, lipschitz) / best)
-    return worst
+@cache
+def best_guarantees(number: int, *, seed: int = 0) -> np.ndarray:
+    """The best guarantees of the first problems, by brute force: shape (number,)."""
+    return np.array([algorithm1.brute_force(g, b).guarantee for g, b in problems(number, seed=seed)])
 
 
 def shortfalls(guarantee: Guarantee, number: int, *, seed: int = 0) -> np.ndarray:
-    """The same of each problem: shape (number,)."""
-    best = [algorithm1.brute_force(g, b).guarantee for g, b in problems(number, seed=seed)]
-    return np.array([1 - guarantee(g, b) / one for (g, b), one in zip(problems(number, seed=seed), best, strict=True)])
+    """The share of the best guarantee that is missed in each problem: shape (number,)."""
+    found = np.array([guarantee(g, b) for g, b in problems(number, seed=seed)])
+    return 1 - found / best_guarantees(number, seed=seed)
 
 
 def local_solver_guarantee(gradient: np.ndarray, lipschitz: np.ndarray) -> float:
