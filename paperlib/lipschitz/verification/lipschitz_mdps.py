@@ -379,12 +379,12 @@ def gradient_error(cases: list[Case], *, gradient=policy_gradient) -> float:
     worst = 0.0
     for case in cases:
         formula = gradient(case.mdp, case.policy, case.theta)
-        worst = max(worst, np.abs(formula - _differentiated(case)).max() / max(np.abs(formula).max(), 1e-3))
+        worst = max(worst, np.abs(formula - differentiated_return(case)).max() / max(np.abs(formula).max(), 1e-3))
     return worst
 
 
-def _differentiated(case: Case, step: float = 2e-3) -> np.ndarray:
-    """Sixth-order central differences of the exact return."""
+def differentiated_return(case: Case, step: float = 2e-3) -> np.ndarray:
+    """Sixth-order central differences of the exact return at theta: shape (d,)."""
     weights = {1: 45.0, 2: -9.0, 3: 1.0}
 
     def at(shift):
