@@ -1,0 +1,105 @@
+"""Ascent by the step-size rules: guarantees are kept, runs are independent, interruptions leave no trace."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from paperlib.lipschitz import GaussianPolicy, MDPConstants, PolynomialFeatures
+from paperlib.lipschitz import ascent as module
+from paperlib.lipschitz.ascent import RULES, Estimate, Problem, ascend, recorded_iterations, take_step
+
+POLICY = GaussianPolicy(PolynomialFeatures([(0,), (1,)]), 0.5, (-1,), (1,), -2, 2)
+MDP = MDPConstants(transition=0.4, reward=1.0, reward_bound=1.0, discount=0.6)
+BEST = np.array([0.3, -0.2])
+
+
+class Bowl:
+    """J = -|theta - BEST|^2 / 2 for every run: a return whose gradient has constants far below the policy's."""
+
+    def estimate(self, theta, iteration):
+        return Estimate(BEST - theta, self._value(theta))
+
+    def improvement(self, theta, update, iteration):
+        return self._value(theta + update) - self._value(theta)
+
+    def _value(self, theta):
+        return -0.5 * ((theta - BEST) ** 2).sum(axis=1)
+
+
+class Interrupted(Bowl):
+    def __init__(self, at):
+        self.at = at
+
+    def estimate(self, theta, iteration):
+        if iteration == self.at:
+            raise KeyboardInterrupt
+        return super().estimate(theta, iteration)
+
+
+PROBLEM = Problem(Bowl(), MDP, POLICY)
+START = np.array([[0.0, 0.0], [0.5, 0.5], [0.3, -0.2]])
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_a_run_improves_by_at_least_what_is_guaranteed(rule):
+    result = ascend(PROBLEM, rule, START, 200, record_at=range(0, 200, 20))
+    assert (result.runs["smallest_surplus"] >= 0).all() and (result.runs["violations"] == 0).all()
+    for _, run in result.trace.groupby("run"):
+        assert (np.diff(run["score"]) >= 0).all()
+    assert (result.trace["realised"] >= result.trace["guarantee"]).all()
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_a_run_does_not_depend_on_the_others(rule):
+    together = ascend(PROBLEM, rule, START, 30, record_at=[0, 29]).runs
+    for run, start in enumerate(START):
+        alone = ascend(PROBLEM, rule, start[None], 30, record_at=[0, 29]).runs.drop(columns="run")
+        pd.testing.assert_frame_equal(alone, together.drop(columns="run").iloc[[run]].reset_index(drop=True))
+
+
+def test_the_rule_with_the_largest_guarantee_is_never_below_the_two_it_chooses_from():
+    gradient = np.random.default_rng(0).standard_normal((50, 2))
+    theta = np.random.default_rng(1).standard_normal((50, 2))
+    both = np.maximum(*(take_step(PROBLEM, rule, theta, gradient).guarantee for rule in ("mss_mlc", "agss")))
+    assert np.array_equal(take_step(PROBLEM, "largest_guarantee", theta, gradient).guarantee, both)
+
+
+def test_lipschitz_rules_stay_where_there_is_no_margin_and_agss_goes_on():
+    steep = np.array([[0.0, 9.0], [0.0, 0.1]])
+    gradient = np.ones((2, 2))
+    for rule in module.LIPSCHITZ_RULES:
+        step = take_step(PROBLEM, rule, steep, gradient)
+        assert step.margin[0] < 0 < step.margin[1]
+        assert (step.update[0] == 0).all() and (step.update[1] != 0).all()
+    for rule in ("agss", "largest_guarantee"):
+        assert (take_step(PROBLEM, rule, steep, gradient).update[0] != 0).all()
+    runs = ascend(PROBLEM, "sss_slc", steep, 3, record_at=[0]).runs
+    assert runs["stopped"].tolist() == [0, -1] and runs["updates"].tolist() == [0, 3]
+
+
+def test_ascent_ends_when_every_run_is_on_target():
+    near = lambda theta: np.linalg.norm(theta - BEST, axis=1) < 0.8  # noqa: E731
+    runs = ascend(PROBLEM, "agss", START + [[1.0, 0.0]], 100_000, record_at=[0], target=near).runs
+    assert (runs["reached"] >= 0).all()
+    assert (runs["iterations"] == runs["reached"].max()).all()
+
+
+@pytest.mark.parametrize("at", [3, 10, 11])
+def test_an_interrupted_ascent_goes_on_from_its_checkpoint(tmp_path, at):
+    arguments = {"record_at": [0, 4, 9, 14], "save_every": 5}
+    whole = ascend(PROBLEM, "mss_mlc", START, 15, **arguments)
+    with pytest.raises(KeyboardInterrupt):
+        ascend(Problem(Interrupted(at), MDP, POLICY), "mss_mlc", START, 15, work_folder=tmp_path, **arguments)
+    continued = ascend(PROBLEM, "mss_mlc", START, 15, work_folder=tmp_path, **arguments)
+    for one, other in zip(whole, continued, strict=True):
+        pd.testing.assert_frame_equal(one, other)
+
+
+def test_an_unknown_rule_is_named():
+    with pytest.raises(ValueError, match="'newton'.*sss_slc"):
+        take_step(PROBLEM, "newton", START, START)
+
+
+def test_recorded_iterations_run_from_the_first_to_the_last():
+    assert recorded_iterations(100, 5).tolist() == [0, 25, 50, 74, 99]
+    assert recorded_iterations(3, 5).tolist() == [0, 1, 2]
