@@ -23,7 +23,7 @@ def test_the_estimate_is_the_exact_gradient_on_average_where_no_limit_is_met(bas
     exact = UnlimitedLQG(a=0.4, theta=0.3, sigma=0.3, discount=0.5)
     domain = LQG(0.4, discount=0.5, standard_deviation=0.3, limit=4.0)
     returns = SimulatedReturns(domain, episodes=500, steps=30, seed=0, baseline=baseline)
-    gradient, score = returns.estimate(np.full((200, 1), 0.3), 0)
+    gradient, score = returns.estimate(np.full((400, 1), 0.3), 0)
     error = gradient.std() / math.sqrt(len(gradient))
     assert abs(gradient.mean() - exact.gradient(16 / 3)) < 4 * error
     assert abs(score.mean() - exact.expected_return(16 / 3)) < 4 * score.std() / math.sqrt(len(score))
