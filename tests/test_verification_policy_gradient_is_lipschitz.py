@@ -13,6 +13,7 @@ from paperlib.lipschitz.verification.grid_family import (
     case_from,
     random_points,
 )
+from paperlib.lipschitz.verification.random_constants import draw_constants
 from paperlib.repro import verdicts
 from paperlib.repro.claims import load_claims
 
@@ -123,7 +124,7 @@ def test_the_printed_formula_does_not_show_a_violated_condition_and_the_library_
 def test_the_printed_formula_is_the_chain_where_there_is_a_margin():
     generator = np.random.default_rng(0)
     for _ in range(50):
-        constants = measures.random_constants(generator)
+        constants = draw_constants(generator)
         assert np.allclose(measures.gradient_constants_as_printed(*constants), chain.gradient_lipschitz(*constants))
 
 

@@ -12,6 +12,7 @@ from scipy.integrate import quad_vec
 from scipy.optimize import minimize_scalar
 
 from paperlib.lipschitz.step_sizes import StepSize, improvement_bound, sss_slc
+from paperlib.lipschitz.verification.outcomes import count
 from paperlib.lipschitz.verification.smooth_returns import (
     NORMS,
     Oscillation,
@@ -31,12 +32,6 @@ def cases(count: int, *, seed: int) -> Iterator[tuple[SmoothReturn, np.ndarray, 
     returns = random_returns(count, seed=seed)
     for j, theta in zip(returns, random_thetas(returns, seed=seed + 1), strict=True):
         yield j, theta, generator.standard_normal(j.dimension) * 10 ** generator.uniform(-2, 0.7)
-
-
-def count(outcomes) -> dict[str, int]:
-    """{cases, failures} of an iterable of "does it hold"."""
-    outcomes = list(outcomes)
-    return {"cases": len(outcomes), "failures": outcomes.count(False)}
 
 
 # Lemma 8

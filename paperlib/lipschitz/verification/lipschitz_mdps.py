@@ -26,12 +26,7 @@ from paperlib.lipschitz.finite_mdp import (
 )
 from paperlib.lipschitz.kantorovich import kantorovich, kantorovich_on_line
 from paperlib.lipschitz.verification.grid_family import Case, case_from, random_points
-
-
-def count(outcomes) -> dict[str, int]:
-    """{cases, failures} of an iterable of "does it hold"."""
-    outcomes = [bool(outcome) for outcome in outcomes]
-    return {"cases": len(outcomes), "failures": outcomes.count(False)}
+from paperlib.lipschitz.verification.outcomes import count
 
 
 def family(number: int, *, seed: int = 0) -> list[Case]:
@@ -58,8 +53,8 @@ def return_forms_difference(cases: list[Case], *, forms=return_forms) -> float:
     return worst
 
 
-def series_distribution(mdp: GridMDP, policy: np.ndarray) -> np.ndarray:
-    """(1 - gamma) sum_t gamma^t Pr(s_t = .), summed until the tail is below 1e-12."""
+def future_states_by_series(mdp: GridMDP, policy: np.ndarray) -> np.ndarray:
+    """delta as it is defined, (1 - gamma) sum_t gamma^t Pr(s_t = .), summed until the tail is below 1e-13: (S,)."""
     kernel, total, now, weight = state_transitions(mdp, policy), 0.0, mdp.start, 1 - mdp.discount
     while weight > 1e-13 * (1 - mdp.discount):
         total, now, weight = total + weight * now, now @ kernel, weight * mdp.discount
@@ -72,7 +67,7 @@ def future_state_error(cases: list[Case], *, distribution=future_state_distribut
     for case in cases:
         policy = case.policy.probabilities(case.theta)
         delta = distribution(case.mdp, policy)
-        series = series_distribution(case.mdp, policy)
+        series = future_states_by_series(case.mdp, policy)
         worst = max(worst, abs(delta.sum() - 1), -delta.min(), np.abs(delta - series).max())
     return worst
 

@@ -22,7 +22,9 @@ from paperlib.lipschitz.finite_mdp import (
 )
 from paperlib.lipschitz.kantorovich import kantorovich, kantorovich_on_line
 from paperlib.lipschitz.verification.grid_family import Case, case_from
-from paperlib.lipschitz.verification.lipschitz_mdps import count, differentiated_return
+from paperlib.lipschitz.verification.lipschitz_mdps import differentiated_return
+from paperlib.lipschitz.verification.outcomes import count
+from paperlib.lipschitz.verification.random_constants import POSITIVE_MARGIN, draw_constants
 
 Bound = Callable[[MDPConstants, PolicyConstants], np.ndarray]
 
@@ -250,21 +252,11 @@ def substitution_error(number: int, *, seed: int = 0, numerator=lambda mdp: mdp.
     """Largest relative difference between L_R + gamma L_V L_P and L_R / margin over random constants."""
     generator, worst = np.random.default_rng(seed), 0.0
     for _ in range(number):
-        mdp, policy = random_constants(generator)
+        mdp, policy = draw_constants(generator)
         left = mdp.reward + mdp.discount * chain.state_value_lipschitz(mdp, policy) * mdp.transition
         right = numerator(mdp) / chain.contraction_margin(mdp, policy)
         worst = max(worst, abs(float(left / right) - 1))
     return worst
-
-
-def random_constants(
-    generator: np.random.Generator, contraction: tuple[float, float] = (0.05, 0.95)
-) -> tuple[MDPConstants, PolicyConstants]:
-    """Constants of MDP and policy with gamma L_P (1 + L_pi) uniform in an interval."""
-    d, discount, state = int(generator.integers(1, 5)), generator.uniform(0.05, 0.95), generator.exponential()
-    transition = generator.uniform(*contraction) / (discount * (1 + state))
-    mdp = MDPConstants(transition, *(0.1 + generator.exponential(size=2)), discount)
-    return mdp, PolicyConstants(state, 0.1 + generator.exponential(), *(0.1 + generator.exponential(size=(3, d))))
 
 
 def q_step_failures(cases: list[Case], *, factor: float = 1.0) -> dict[str, int]:
@@ -297,7 +289,7 @@ def contraction_needed_failures(number: int, *, formula=gradient_constants_as_pr
     """
     generator, outcomes = np.random.default_rng(seed), []
     for index in range(number):
-        mdp, policy = random_constants(generator, (0.05, 0.95) if index % 2 else (1.05, 3.0))
+        mdp, policy = draw_constants(generator, POSITIVE_MARGIN if index % 2 else (1.05, 3.0))
         values = formula(mdp, policy)
         outcomes.append(bool((np.isfinite(values) & (values > 0)).all()) == bool(index % 2))
     return count(outcomes)
@@ -307,7 +299,7 @@ def chain_refuses(number: int, *, seed: int = 0) -> dict[str, int]:
     """Settings on both sides where the library gives constants without a positive margin, or refuses them with one."""
     generator, outcomes = np.random.default_rng(seed), []
     for index in range(number):
-        mdp, policy = random_constants(generator, (0.05, 0.95) if index % 2 else (1.05, 3.0))
+        mdp, policy = draw_constants(generator, POSITIVE_MARGIN if index % 2 else (1.05, 3.0))
         try:
             given = bool((chain.gradient_lipschitz(mdp, policy) > 0).all())
         except NotAContraction:

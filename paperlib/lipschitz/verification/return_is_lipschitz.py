@@ -27,6 +27,8 @@ from paperlib.lipschitz.finite_mdp import (
 )
 from paperlib.lipschitz.kantorovich import kantorovich_by_cost, kantorovich_on_line
 from paperlib.lipschitz.verification.grid_family import CUBE_DIMENSION, Case, case_from, random_points
+from paperlib.lipschitz.verification.lipschitz_mdps import future_states_by_series
+from paperlib.lipschitz.verification.random_constants import POSITIVE_MARGIN, draw_constants
 
 Constant = Callable[[MDPConstants, PolicyConstants], np.ndarray]
 
@@ -360,16 +362,6 @@ def state_continuity(case: Case, *, count: int, seed: int, constant: Constant = 
     return ratio(lipschitz_over_states(mdp.states, kernel @ functions.T), constant(*case.constants()))
 
 
-def future_states_by_series(mdp: GridMDP, policy: np.ndarray) -> np.ndarray:
-    """delta as it is defined, (1 - gamma) sum_t gamma^t Pr(s_t = .), summed until gamma^t is below rounding: (S,)."""
-    kernel, distribution, total = state_transitions(mdp, policy), mdp.start, np.zeros_like(mdp.start)
-    weight = 1 - mdp.discount
-    while weight > 1e-17:
-        total = total + weight * distribution
-        distribution, weight = distribution @ kernel, weight * mdp.discount
-    return total
-
-
 def future_states_by_sampling(mdp: GridMDP, policy: np.ndarray, count: int, *, seed: int) -> np.ndarray:
     """Shares of the states in which `count` episodes stop, each step being the last with probability 1 - gamma: (S,).
 
@@ -519,17 +511,10 @@ def composition_error(left: sp.Expr, right: sp.Expr, drawn: Constants) -> float:
     return float((np.abs(first - second) / np.abs(second)).max())
 
 
-def random_constants(count: int, *, seed: int, products: tuple[float, float] = (1e-3, 1 - 1e-4)) -> Constants:
+def random_constants(count: int, *, seed: int, products: tuple[float, float] = POSITIVE_MARGIN) -> Constants:
     """Constants with gamma L_P (1 + L_{pi^theta}) drawn from `products`; above 1 the margin is negative."""
     generator = np.random.default_rng(seed)
-    return [_draw_constants(generator, products) for _ in range(count)]
-
-
-def _draw_constants(generator: np.random.Generator, products: tuple[float, float]) -> tuple:
-    discount, product = generator.uniform(0.05, 0.99), generator.uniform(*products)
-    state, parameters, reward = 10 ** generator.uniform(-2, 2, size=3)
-    mdp = MDPConstants(product / (discount * (1 + state)), reward, 1.0, discount)
-    return mdp, PolicyConstants(state, parameters, [0.0], [0.0], [0.0])
+    return [draw_constants(generator, products) for _ in range(count)]
 
 
 def fixed_point_right_side(mdp: MDPConstants, policy: PolicyConstants, constant: float) -> float:

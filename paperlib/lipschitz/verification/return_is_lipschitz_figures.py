@@ -10,11 +10,8 @@ from matplotlib.figure import Figure
 
 from paperlib.lipschitz.finite_mdp import future_state_distribution
 from paperlib.lipschitz.verification.grid_family import Case
-from paperlib.lipschitz.verification.return_is_lipschitz import (
-    expanding_ratios,
-    future_states_by_sampling,
-    future_states_by_series,
-)
+from paperlib.lipschitz.verification.lipschitz_mdps import future_states_by_series
+from paperlib.lipschitz.verification.return_is_lipschitz import expanding_ratios, future_states_by_sampling
 from paperlib.repro.figures import colours
 
 

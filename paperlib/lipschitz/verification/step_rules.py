@@ -13,10 +13,12 @@ from functools import cache
 import numpy as np
 from scipy.optimize import minimize, minimize_scalar
 
-from paperlib.lipschitz.constants import MDPConstants, PolicyConstants, gradient_lipschitz
+from paperlib.lipschitz.constants import PolicyConstants, gradient_lipschitz
 from paperlib.lipschitz.step_sizes import StepSize, agss, improvement_bound, mss_mlc, sss_mlc, sss_slc
 from paperlib.lipschitz.verification import algorithm1
-from paperlib.lipschitz.verification.lemma8 import cases, count, random_problem
+from paperlib.lipschitz.verification.lemma8 import cases, random_problem
+from paperlib.lipschitz.verification.outcomes import count
+from paperlib.lipschitz.verification.random_constants import draw_constants
 
 Rule = Callable[[np.ndarray, np.ndarray], StepSize]
 Guarantee = Callable[[np.ndarray, np.ndarray], float]
@@ -376,7 +378,8 @@ def smaller_constants_failures(number: int, *, formula=gradient_lipschitz, seed:
     generator, outcomes = np.random.default_rng(seed), []
     mdp_names, policy_names = ("transition", "reward", "reward_bound"), tuple(PolicyConstants.__dataclass_fields__)
     for index in range(number):
-        mdp, policy, g = _random_constants(generator)
+        mdp, policy = draw_constants(generator)
+        g = generator.standard_normal(policy.score_bound.shape)
         name, share = (*mdp_names, *policy_names)[index % 8], generator.random()
         if name in mdp_names:
             lowered = dataclasses.replace(mdp, **{name: share * getattr(mdp, name)}), policy
@@ -387,12 +390,3 @@ def smaller_constants_failures(number: int, *, formula=gradient_lipschitz, seed:
         larger = new.step_sizes[0] >= step.step_sizes[0] and new.guaranteed_improvement >= step.guaranteed_improvement
         outcomes.append(bool((after <= before * (1 + 1e-12)).all() and larger))
     return count(outcomes)
-
-
-def _random_constants(generator: np.random.Generator) -> tuple[MDPConstants, PolicyConstants, np.ndarray]:
-    """Constants with a positive margin, and a gradient."""
-    d, discount, state = int(generator.integers(1, 5)), generator.uniform(0.05, 0.95), generator.exponential()
-    transition = generator.uniform(0.05, 0.95) / (discount * (1 + state))
-    mdp = MDPConstants(transition, *generator.exponential(size=2), discount)
-    policy = PolicyConstants(state, generator.exponential(), *generator.exponential(size=(3, d)))
-    return mdp, policy, generator.standard_normal(d)
