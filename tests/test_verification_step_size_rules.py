@@ -185,6 +185,14 @@ def test_a_wrong_correction_takes_the_verdict_away(claim):
     assert verdict(claim, printed(), wrong()) == verdicts.DOES_NOT_HOLD
 
 
+@pytest.mark.parametrize("rule", [sss_slc, sss_mlc, mss_mlc])
+def test_a_step_improves_by_at_least_what_its_rule_guarantees(rule):
+    guaranteed, realised = lemma8.guaranteed_and_realised(200, rule).T
+    assert (realised >= guaranteed * (1 - 1e-9)).all()
+    guaranteed, realised = lemma8.guaranteed_and_realised(200, scaled(rule, 3.0)).T
+    assert (realised < guaranteed).any()
+
+
 def test_the_shape_of_the_bound_is_read_off_a_grid():
     assert [algorithm1.rises_and_falls(phi) for phi in (0.05, 0.3, 0.4)] == ["+-+", "+-+", "+"]
 

@@ -128,6 +128,15 @@ def improvements_of_rule(number: int, *, rule: Rule = sss_slc, seed: int = 0) ->
     return count(holds(*point) for point in points if np.linalg.norm(point[0].gradient(point[1])) > 1e-6)
 
 
+def guaranteed_and_realised(number: int, rule: Rule, *, seed: int = 0) -> np.ndarray:
+    """What the rule guarantees with pointwise constants, and what its step gains, of each random function: (n, 2)."""
+    pairs = []
+    for j, theta, _ in cases(number, seed=seed):
+        step = rule(j.gradient(theta), j.constants(theta))
+        pairs.append([float(step.guaranteed_improvement), j.value(theta + step.update) - j.value(theta)])
+    return np.array(pairs)
+
+
 def pointwise_against_global(number: int, *, rule: Rule = sss_slc, seed: int = 0) -> dict[str, int]:
     """Points where the pointwise constant gives no improvement, or a step or guarantee below the global one's."""
 

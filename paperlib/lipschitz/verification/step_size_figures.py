@@ -33,6 +33,25 @@ def lemma8_figure(slack: np.ndarray) -> Figure:
     return figure
 
 
+def guarantee_figure(by_rule: dict[str, np.ndarray]) -> Figure:
+    """Realised against guaranteed improvement, a panel for each rule; each array (n, 2). On the line they are equal."""
+    figure, axes = plt.subplots(1, len(by_rule), figsize=(11, 4), sharex=True, sharey=True)
+    for axis, (name, pairs) in zip(axes, by_rule.items(), strict=True):
+        axis.scatter(*pairs.T, s=8, alpha=0.5, color=_RULES[name])
+        ends = [pairs.min(), pairs.max()]
+        axis.plot(ends, ends, color="black", lw=1)
+        median = np.median(pairs[:, 1] / pairs[:, 0])
+        axis.set(
+            xscale="log",
+            yscale="log",
+            xlabel="guaranteed",
+            title=f"{name}: realised / guaranteed {median:.1f} (median)",
+        )
+        axis.title.set_fontsize(10)
+    axes[0].set_ylabel("realised improvement")
+    return figure
+
+
 def psi_figure(phis: Sequence[float]) -> Figure:
     """The guarantee against psi for angles phi below, between and above the two thresholds."""
     figure, axes = plt.subplots(figsize=(8, 4.5))
