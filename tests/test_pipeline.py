@@ -235,3 +235,12 @@ def test_published_outputs_keep_no_trace_of_the_execution():
     (kept,) = cleaned.cells
     assert (kept.execution_count, dict(kept.metadata), len(kept.outputs)) == (1, {"tags": ["keep"]}, 1)
     assert "/home" not in nbformat.writes(cleaned) and "papermill" not in nbformat.writes(cleaned)
+
+
+def test_prints_that_a_busy_kernel_cut_apart_are_published_as_one():
+    prints = [v4.new_output("stream", name="stdout", text=text) for text in ("one\n", "two\n", "three\n")]
+    warning = v4.new_output("stream", name="stderr", text="a warning\n")
+    picture = v4.new_output("display_data", data={"text/plain": "picture"})
+    cell = v4.new_code_cell("...", outputs=[prints[0], warning, prints[1], picture, prints[2]])
+    published = without_execution_traces(v4.new_notebook(cells=[cell])).cells[0].outputs
+    assert [output.get("text") for output in published] == ["one\ntwo\n", None, "three\n"]

@@ -50,12 +50,24 @@ def without_execution_traces(notebook: nbformat.NotebookNode) -> nbformat.Notebo
         if cell.cell_type == "code":
             number += 1
             cell.execution_count = number
-            cell.outputs = [_cleaned_output(output, number) for output in cell.outputs if not _is_stderr(output)]
+            outputs = [_cleaned_output(output, number) for output in cell.outputs if not _is_stderr(output)]
+            cell.outputs = _joined_prints(outputs)
     return cleaned
 
 
 def _is_stderr(output: nbformat.NotebookNode) -> bool:
     return output.output_type == "stream" and output.name == "stderr"
+
+
+def _joined_prints(outputs: list[nbformat.NotebookNode]) -> list[nbformat.NotebookNode]:
+    """Outputs with consecutive prints in one: where a kernel cuts them depends on how busy the machine is."""
+    joined: list[nbformat.NotebookNode] = []
+    for output in outputs:
+        if joined and output.output_type == joined[-1].output_type == "stream":
+            joined[-1].text += output.text
+        else:
+            joined.append(output)
+    return joined
 
 
 def _cleaned_output(output: nbformat.NotebookNode, number: int) -> nbformat.NotebookNode:
