@@ -53,11 +53,10 @@ def test_the_baseline_lowers_the_variance(name):
 
 
 @pytest.mark.parametrize("name", sorted(DOMAINS))
-@pytest.mark.parametrize("threads", [1, 2])
-def test_a_run_does_not_depend_on_the_others(name, threads):
+def test_a_run_does_not_depend_on_the_others(name):
     runs = 2 * RUNS_AT_ONCE + 3
     theta = repeated(name, runs) * np.linspace(0.5, 1.5, runs)[:, None]
-    together = SimulatedReturns(DOMAINS[name], 50, 10, seed=3, threads=threads)
+    together = SimulatedReturns(DOMAINS[name], 50, 10, seed=3)
     few = SimulatedReturns(DOMAINS[name], 50, 10, seed=3)
     for whole, part in zip(together.estimate(theta, 7), few.estimate(theta[:5], 7), strict=True):
         assert np.allclose(whole[:5], part, rtol=1e-12)
@@ -84,8 +83,8 @@ def test_an_update_of_nothing_improves_nothing():
     assert not returns.improvement(repeated("ship", 3), np.zeros((3, 3)), 0).any()
 
 
-@pytest.mark.parametrize("name", ["episodes", "steps", "threads"])
+@pytest.mark.parametrize("name", ["episodes", "steps"])
 def test_sizes_must_be_positive(name):
-    sizes = {"episodes": 1, "steps": 1, "threads": 1} | {name: 0}
+    sizes = {"episodes": 1, "steps": 1} | {name: 0}
     with pytest.raises(ValueError, match=name):
         SimulatedReturns(DOMAINS["lqg"], seed=0, **sizes)

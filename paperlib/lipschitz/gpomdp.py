@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,8 +10,12 @@ import numpy as np
 from paperlib.lipschitz.ascent import Estimate
 from paperlib.lipschitz.domains import Domain, State
 
-RUNS_AT_ONCE = 8
-"""Runs simulated as one array: few enough that the arrays stay in the cache."""
+RUNS_AT_ONCE = 25
+"""Runs simulated as one array: enough to hide the cost of a call, few enough to stay in the cache.
+
+Threads would not help, as calls this short spend much of their time under the interpreter's lock; experiments run their
+cells in processes instead.
+"""
 
 
 @dataclass(frozen=True)
@@ -19,8 +23,7 @@ class SimulatedReturns:
     """Returns and gradients of a domain from simulated episodes; see `paperlib.lipschitz.ascent.Returns`.
 
     episodes, steps: of one gradient estimate. seed: with run and iteration it selects the random numbers, so a run's
-    numbers do not depend on the other runs. baseline: subtract the variance-optimal baseline. threads: groups of runs
-    simulated side by side.
+    numbers do not depend on the other runs. baseline: subtract the variance-optimal baseline.
 
     The estimate is of the return of `steps` steps. Its baseline is taken from the same episodes, which biases it by a
     share of the order of 1 / episodes.
@@ -31,38 +34,28 @@ class SimulatedReturns:
     steps: int
     seed: int
     baseline: bool = True
-    threads: int = 1
 
     def __post_init__(self):
-        for name in ("episodes", "steps", "threads"):
+        for name in ("episodes", "steps"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, is {getattr(self, name)}")
 
     def estimate(self, theta: np.ndarray, iteration: int) -> Estimate:
         """Gradient (R, d) and return (R,) at theta (R, d), from the random numbers of an iteration."""
-        parts = self._in_groups(lambda runs: self._estimate(theta[runs], runs, iteration), len(theta))
+        parts = []
+        for runs in _groups(len(theta)):
+            start, noise = self._draw(runs, iteration)
+            parts.append(gradient_estimate(self.domain, theta[runs], start, noise, baseline=self.baseline))
         return Estimate(*(np.concatenate(column) for column in zip(*parts, strict=True)))
 
     def improvement(self, theta: np.ndarray, update: np.ndarray, iteration: int) -> np.ndarray:
         """J(theta + update) - J(theta), shape (R,), by the same random numbers for both."""
-
-        def difference(runs: np.ndarray) -> np.ndarray:
+        parts = []
+        for runs in _groups(len(theta)):
             start, noise = self._draw(runs, iteration)
             after = expected_return(self.domain, theta[runs] + update[runs], start, noise)
-            return after - expected_return(self.domain, theta[runs], start, noise)
-
-        return np.concatenate(self._in_groups(difference, len(theta)))
-
-    def _estimate(self, theta: np.ndarray, runs: np.ndarray, iteration: int) -> Estimate:
-        start, noise = self._draw(runs, iteration)
-        return gradient_estimate(self.domain, theta, start, noise, baseline=self.baseline)
-
-    def _in_groups(self, work, runs: int) -> list:
-        groups = [np.arange(first, min(first + RUNS_AT_ONCE, runs)) for first in range(0, runs, RUNS_AT_ONCE)]
-        if self.threads == 1 or len(groups) == 1:
-            return [work(group) for group in groups]
-        with ThreadPoolExecutor(self.threads) as pool:
-            return list(pool.map(work, groups))
+            parts.append(after - expected_return(self.domain, theta[runs], start, noise))
+        return np.concatenate(parts)
 
     def _draw(self, runs: np.ndarray, iteration: int) -> tuple[State, np.ndarray]:
         """Initial states, arrays (R, E), and standard normal noise (T, R, E)."""
@@ -73,6 +66,12 @@ class SimulatedReturns:
             starts.append(self.domain.start(generator, (self.episodes,)))
             noise[:, column] = generator.standard_normal((self.steps, self.episodes))
         return tuple(np.stack(coordinate) for coordinate in zip(*starts, strict=True)), noise
+
+
+def _groups(runs: int) -> Iterator[np.ndarray]:
+    """The numbers of the runs that are simulated as one array."""
+    for first in range(0, runs, RUNS_AT_ONCE):
+        yield np.arange(first, min(first + RUNS_AT_ONCE, runs))
 
 
 def gradient_estimate(
