@@ -90,6 +90,7 @@ def test_a_lyapunov_metric_makes_the_flow_contract_at_its_rate(rate):
     metric = domain.lyapunov_metric(rate)
     matrix = domain.transition_matrix[:, :2]
     assert np.linalg.norm(metric @ matrix @ np.linalg.inv(metric), 2) < rate
+    assert domain.constants_in(metric).transition == pytest.approx(rate)
     with pytest.raises(ValueError, match="spectral radius"):
         domain.lyapunov_metric(0.7)
 

@@ -73,7 +73,10 @@ def test_steps_may_be_the_published_ones(define):
 
 def test_every_definition_of_the_project_can_be_loaded_at_each_profile_it_has():
     for file in sorted((paths.data_folder() / "experiments").glob("*.yaml")):
-        for profile in yaml.safe_load(file.read_text())["profiles"]:
+        definition = yaml.safe_load(file.read_text())
+        if definition.get("kind") == "step_sizes":  # the second paper's
+            continue
+        for profile in definition["profiles"]:
             assert profile in PROFILES
             assert load_experiment(file.stem, profile)
 

@@ -237,14 +237,16 @@ class MassSpringDamper(Domain):
         return float(np.abs(np.linalg.eigvals(self.transition_matrix[:, :2])).max())
 
     def lyapunov_metric(self, rate: float) -> np.ndarray:
-        """W (2, 2), upper triangular with |W A W^-1|_2 < rate, from the Lyapunov equation of A / rate.
+        """W (2, 2), upper triangular, with |W A W^-1|_2 < rate and |W B|_2 = rate: the Lyapunov equation.
 
-        ValueError if rate is not above the spectral radius.
+        The second condition fixes the unit: a larger one would raise L_P, a smaller one L_R and L_pi. ValueError if the
+        rate is not above the spectral radius.
         """
         if rate <= self.spectral_radius():
             raise ValueError(f"rate {rate} is not above the spectral radius {self.spectral_radius():.6g}")
         scaled = self.transition_matrix[:, :2] / rate
-        return np.linalg.cholesky(solve_discrete_lyapunov(scaled.T, np.eye(2))).T
+        metric = np.linalg.cholesky(solve_discrete_lyapunov(scaled.T, np.eye(2))).T
+        return metric * rate / np.linalg.norm(metric @ self.transition_matrix[:, 2])
 
 
 C1 = {"mass": 0.5, "stiffness": 15.0, "damping": 0.001}

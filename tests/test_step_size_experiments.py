@@ -1,0 +1,108 @@
+"""Step-size experiments: what definitions ask for, what is run, and what bad ones get to hear."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+
+from paperlib.lipschitz import NotAContraction, experiments
+from paperlib.lipschitz.experiments import load_step_sizes, run_step_sizes
+from paperlib.repro import paths
+from paperlib.repro.store import RunStore
+
+TINY = {
+    "kind": "step_sizes",
+    "domain": "ship_steering",
+    "cells": {"north": {"parameters": {"speed": 0.01, "reference_heading": 1.57}}},
+    "rules": ["sss_slc", "agss"],
+    "seed": 3,
+    "profiles": {"smoke": {"runs": 2, "episodes": 10, "steps": 5, "iterations": 4, "recorded": 2}},
+}
+
+
+@pytest.fixture
+def define(tmp_path, monkeypatch):
+    (tmp_path / "experiments").mkdir()
+    monkeypatch.setattr(paths, "data_folder", lambda: tmp_path)
+
+    def write(**changes):
+        (tmp_path / "experiments" / "tiny.yaml").write_text(yaml.safe_dump(TINY | changes))
+
+    return write
+
+
+@pytest.mark.parametrize("name", ["mass_spring_damper", "ship_steering"])
+@pytest.mark.parametrize("profile", ["smoke", "quick", "paper"])
+def test_every_definition_of_the_project_can_be_loaded(name, profile):
+    asked = load_step_sizes(name, profile)
+    assert {run.rule for run in asked} == set(experiments.RULES)
+    assert (asked[0].runs, asked[0].episodes) == (100, 500) or profile != "paper"
+
+
+def test_runs_are_made_once_and_are_the_same_side_by_side(define, tmp_path, monkeypatch):
+    define()
+    asked = load_step_sizes("tiny", "smoke")
+    alone, together = RunStore(tmp_path / "alone"), RunStore(tmp_path / "together")
+    records = run_step_sizes(asked, alone)
+    assert [record.spec["rule"] for record in records] == ["sss_slc", "agss"]
+    for one, other in zip(records, run_step_sizes(asked, together, workers=2), strict=True):
+        for table in ("trace", "runs"):
+            pd.testing.assert_frame_equal(one.table(table), other.table(table))
+    monkeypatch.setattr(experiments, "ascend", None)  # any further run would fail
+    assert [record.name for record in run_step_sizes(asked, alone)] == [record.name for record in records]
+    assert not list(tmp_path.glob("alone/unfinished/*/*"))
+
+
+def test_an_interrupted_run_goes_on_from_its_checkpoint(define, tmp_path, monkeypatch):
+    define()
+    asked, store = load_step_sizes("tiny", "smoke")[:1], RunStore(tmp_path / "runs")
+    whole = run_step_sizes(asked, RunStore(tmp_path / "other"))[0].table("runs")
+    original, starts = experiments.ascend, []
+
+    def stop_at_3(done):
+        if done == 3:
+            raise KeyboardInterrupt
+
+    def interrupted(*arguments, progress, **named):
+        return original(*arguments, **named | {"save_every": 2, "progress": stop_at_3})
+
+    def continued(*arguments, progress, **named):
+        return original(*arguments, **named | {"progress": starts.append})
+
+    monkeypatch.setattr(experiments, "ascend", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        run_step_sizes(asked, store)
+    monkeypatch.setattr(experiments, "ascend", continued)
+    pd.testing.assert_frame_equal(run_step_sizes(asked, store)[0].table("runs"), whole)
+    assert starts[0] == 3  # iterations 0 and 1 came from the checkpoint
+
+
+def test_an_assumed_constant_replaces_the_derived_one_and_a_metric_all_of_them():
+    cells = {run.cell: run.problem() for run in load_step_sizes("mass_spring_damper", "smoke")}
+    assert (cells["c1"].mdp.transition, cells["c2"].mdp.transition) == (0.79, 0.91)
+    assert cells["c2 weighted"].mdp.transition == pytest.approx(0.91)
+    assert cells["c2 weighted"].mdp.reward != cells["c2"].mdp.reward
+    assert not np.allclose(cells["c2 weighted"].policy.state_metric, np.eye(2))
+
+
+BAD = [
+    ({"cells": {"fast": {"parameters": {"speed": 0.1, "reference_heading": 0.0}}}}, NotAContraction, "cell fast"),
+    ({"cells": {"still": {"parameters": {"speed": 0.0, "reference_heading": 0.0}}}}, ValueError, "speed"),
+    ({"rules": ["newton"]}, ValueError, "newton"),
+    ({"kind": "training"}, ValueError, "no step-size experiment"),
+]
+
+
+@pytest.mark.parametrize("changes, error, message", BAD)
+def test_a_bad_definition_is_an_error_before_anything_is_simulated(define, changes, error, message):
+    define(**changes)
+    with pytest.raises(error, match=message):
+        load_step_sizes("tiny", "smoke")
+
+
+def test_an_unknown_experiment_or_profile_is_named(define):
+    define()
+    with pytest.raises(FileNotFoundError, match="'huge'"):
+        load_step_sizes("huge", "smoke")
+    with pytest.raises(ValueError, match="'paper'.*smoke"):
+        load_step_sizes("tiny", "paper")
