@@ -6,7 +6,7 @@ import pytest
 
 from paperlib.lipschitz import GaussianPolicy, MDPConstants, PolynomialFeatures
 from paperlib.lipschitz import ascent as module
-from paperlib.lipschitz.ascent import RULES, Estimate, Problem, ascend, recorded_iterations, take_step
+from paperlib.lipschitz.ascent import RULES, Ascent, Estimate, Problem, ascend, recorded_iterations, take_step
 
 POLICY = GaussianPolicy(PolynomialFeatures([(0,), (1,)]), 0.5, (-1,), (1,), -2, 2)
 MDP = MDPConstants(transition=0.4, reward=1.0, reward_bound=1.0, discount=0.6)
@@ -17,12 +17,9 @@ class Bowl:
     """J = -|theta - BEST|^2 / 2 for every run: a return whose gradient has constants far below the policy's."""
 
     def estimate(self, theta, iteration):
-        return Estimate(BEST - theta, self._value(theta))
+        return Estimate(BEST - theta, self.score(theta, iteration))
 
-    def improvement(self, theta, update, iteration):
-        return self._value(theta + update) - self._value(theta)
-
-    def _value(self, theta):
+    def score(self, theta, iteration):
         return -0.5 * ((theta - BEST) ** 2).sum(axis=1)
 
 
@@ -40,21 +37,26 @@ PROBLEM = Problem(Bowl(), MDP, POLICY)
 START = np.array([[0.0, 0.0], [0.5, 0.5], [0.3, -0.2]])
 
 
+def alone(problem, rule, start, iterations, **arguments):
+    return ascend([Ascent(problem, rule, start, iterations, **arguments)])[0]
+
+
 @pytest.mark.parametrize("rule", RULES)
 def test_a_run_improves_by_at_least_what_is_guaranteed(rule):
-    result = ascend(PROBLEM, rule, START, 200, record_at=range(0, 200, 20))
+    result = alone(PROBLEM, rule, START, 200, record_at=range(0, 200, 20))
     assert (result.runs["smallest_surplus"] >= 0).all() and (result.runs["violations"] == 0).all()
     for _, run in result.trace.groupby("run"):
         assert (np.diff(run["score"]) >= 0).all()
-    assert (result.trace["realised"] >= result.trace["guarantee"]).all()
+    curves = result.curves.pivot(index="iteration", columns="quantity", values="mean")
+    assert (curves["realised"] >= curves["guarantee"]).all()
 
 
 @pytest.mark.parametrize("rule", RULES)
 def test_a_run_does_not_depend_on_the_others(rule):
-    together = ascend(PROBLEM, rule, START, 30, record_at=[0, 29]).runs
+    together = alone(PROBLEM, rule, START, 30, record_at=[0, 29]).runs
     for run, start in enumerate(START):
-        alone = ascend(PROBLEM, rule, start[None], 30, record_at=[0, 29]).runs.drop(columns="run")
-        pd.testing.assert_frame_equal(alone, together.drop(columns="run").iloc[[run]].reset_index(drop=True))
+        single = alone(PROBLEM, rule, start[None], 30, record_at=[0, 29]).runs.drop(columns="run")
+        pd.testing.assert_frame_equal(single, together.drop(columns="run").iloc[[run]].reset_index(drop=True))
 
 
 def test_the_rule_with_the_largest_guarantee_is_never_below_the_two_it_chooses_from():
@@ -73,13 +75,13 @@ def test_lipschitz_rules_stay_where_there_is_no_margin_and_agss_goes_on():
         assert (step.update[0] == 0).all() and (step.update[1] != 0).all()
     for rule in ("agss", "largest_guarantee"):
         assert (take_step(PROBLEM, rule, steep, gradient).update[0] != 0).all()
-    runs = ascend(PROBLEM, "sss_slc", steep, 3, record_at=[0]).runs
+    runs = alone(PROBLEM, "sss_slc", steep, 3, record_at=[0]).runs
     assert runs["stopped"].tolist() == [0, -1] and runs["updates"].tolist() == [0, 3]
 
 
 def test_ascent_ends_when_every_run_is_on_target():
     near = lambda theta: np.linalg.norm(theta - BEST, axis=1) < 0.8  # noqa: E731
-    runs = ascend(PROBLEM, "agss", START + [[1.0, 0.0]], 100_000, record_at=[0], target=near).runs
+    runs = alone(PROBLEM, "agss", START + [[1.0, 0.0]], 100_000, record_at=[0], target=near).runs
     assert (runs["reached"] >= 0).all()
     assert (runs["iterations"] == runs["reached"].max()).all()
 
@@ -87,19 +89,45 @@ def test_ascent_ends_when_every_run_is_on_target():
 @pytest.mark.parametrize("at", [3, 10, 11])
 def test_an_interrupted_ascent_goes_on_from_its_checkpoint(tmp_path, at):
     arguments = {"record_at": [0, 4, 9, 14], "save_every": 5}
-    whole = ascend(PROBLEM, "mss_mlc", START, 15, **arguments)
+    whole = alone(PROBLEM, "mss_mlc", START, 15, **arguments)
     with pytest.raises(KeyboardInterrupt):
-        ascend(Problem(Interrupted(at), MDP, POLICY), "mss_mlc", START, 15, work_folder=tmp_path, **arguments)
-    continued = ascend(PROBLEM, "mss_mlc", START, 15, work_folder=tmp_path, **arguments)
+        alone(Problem(Interrupted(at), MDP, POLICY), "mss_mlc", START, 15, work_folder=tmp_path, **arguments)
+    continued = alone(PROBLEM, "mss_mlc", START, 15, work_folder=tmp_path, **arguments)
     for one, other in zip(whole, continued, strict=True):
         pd.testing.assert_frame_equal(one, other)
 
 
 def test_an_unknown_rule_is_named():
     with pytest.raises(ValueError, match="'newton'.*sss_slc"):
-        take_step(PROBLEM, "newton", START, START)
+        Ascent(PROBLEM, "newton", START, 1, record_at=[0])
 
 
-def test_recorded_iterations_run_from_the_first_to_the_last():
-    assert recorded_iterations(100, 5).tolist() == [0, 25, 50, 74, 99]
+def test_recorded_iterations_run_from_the_first_to_the_last_and_start_alike_however_many_there_are():
+    assert recorded_iterations(100, 5).tolist() == [0, 1, 2, 5, 10, 20, 25, 50, 74, 99]
     assert recorded_iterations(3, 5).tolist() == [0, 1, 2]
+    assert set(recorded_iterations(60, 3)) - {0, 30, 59} <= set(recorded_iterations(10_000, 31))
+
+
+def test_ascents_side_by_side_are_each_as_they_are_alone():
+    rules = ("sss_slc", "agss")
+    together = ascend([Ascent(PROBLEM, rule, START, 20, record_at=[0, 19]) for rule in rules])
+    for rule, result in zip(rules, together, strict=True):
+        for one, other in zip(result, alone(PROBLEM, rule, START, 20, record_at=[0, 19]), strict=True):
+            pd.testing.assert_frame_equal(one, other)
+
+
+def test_tenths_and_curves_are_means_of_what_happened():
+    result = alone(PROBLEM, "agss", START, 20, record_at=range(20))
+    scores = result.trace.pivot(index="iteration", columns="run", values="score").to_numpy()
+    tenths = result.tenths.pivot(index="tenth", columns="run", values="score").to_numpy()
+    assert np.allclose(tenths, scores.reshape(10, 2, 3).mean(axis=1), rtol=1e-5)
+    assert np.allclose(result.runs["mean_score"], scores.mean(axis=0), rtol=1e-5)
+    of_scores = result.curves[result.curves["quantity"] == "score"]
+    assert np.allclose(of_scores["mean"], scores.mean(axis=1), rtol=1e-5)
+    assert np.allclose(of_scores["standard_deviation"], scores.std(axis=1, ddof=1), rtol=1e-5)
+    assert (of_scores["runs"] == 3).all()
+
+
+def test_an_update_is_first_in_its_first_component_only_where_gradient_and_update_are():
+    result = alone(PROBLEM, "sss_slc", START, 1, record_at=[0])
+    assert result.tenths["first_component"].tolist() == [1.0, 0.0, 1.0]  # gradients (.3, -.2), (-.2, -.7), 0

@@ -5,8 +5,9 @@ import math
 import numpy as np
 import pytest
 
+from paperlib.lipschitz import compiled_rollouts
 from paperlib.lipschitz.domains import C2, LQG, MassSpringDamper, ShipSteering
-from paperlib.lipschitz.gpomdp import RUNS_AT_ONCE, SimulatedReturns
+from paperlib.lipschitz.gpomdp import SimulatedReturns, expected_return, gradient_estimate
 from paperlib.lipschitz.verification.lipschitz_mdps import UnlimitedLQG
 
 DOMAINS = {"lqg": LQG(0.4), "mass": MassSpringDamper(**C2), "ship": ShipSteering(0.01, math.pi / 2)}
@@ -38,7 +39,7 @@ def test_the_estimate_agrees_with_finite_differences_by_common_random_numbers(na
     for i in range(theta.shape[1]):
         shift = np.zeros_like(theta)
         shift[:, i] = step
-        difference = returns.improvement(theta - shift / 2, shift, 1) / step
+        difference = (returns.score(theta + shift / 2, 1) - returns.score(theta - shift / 2, 1)) / step
         error = np.hypot(estimate[:, i].std(), difference.std()) / math.sqrt(len(theta))
         assert abs(estimate[:, i].mean() - difference.mean()) < 4 * error
 
@@ -54,13 +55,13 @@ def test_the_baseline_lowers_the_variance(name):
 
 @pytest.mark.parametrize("name", sorted(DOMAINS))
 def test_a_run_does_not_depend_on_the_others(name):
-    runs = 2 * RUNS_AT_ONCE + 3
+    runs = 8
     theta = repeated(name, runs) * np.linspace(0.5, 1.5, runs)[:, None]
     together = SimulatedReturns(DOMAINS[name], 50, 10, seed=3)
     few = SimulatedReturns(DOMAINS[name], 50, 10, seed=3)
     for whole, part in zip(together.estimate(theta, 7), few.estimate(theta[:5], 7), strict=True):
         assert np.allclose(whole[:5], part, rtol=1e-12)
-    assert np.allclose(together.improvement(theta, theta, 7)[:5], few.improvement(theta[:5], theta[:5], 7))
+    assert np.allclose(together.score(2 * theta, 7)[:5], few.score(2 * theta[:5], 7))
 
 
 def test_iterations_and_seeds_select_other_numbers():
@@ -78,9 +79,37 @@ def test_a_component_without_score_at_the_first_step_is_no_trouble():
     assert np.isfinite(gradient).all() and (gradient[:, 2] == 0).all()
 
 
-def test_an_update_of_nothing_improves_nothing():
-    returns = SimulatedReturns(DOMAINS["ship"], 20, 5, seed=0)
-    assert not returns.improvement(repeated("ship", 3), np.zeros((3, 3)), 0).any()
+@pytest.mark.parametrize("name", sorted(DOMAINS))
+def test_score_and_estimate_are_of_the_same_episodes(name):
+    returns, theta = SimulatedReturns(DOMAINS[name], 20, 5, seed=0), repeated(name, 3)
+    assert np.allclose(returns.score(theta, 4), returns.estimate(theta, 4).score, rtol=1e-12)
+    assert not np.allclose(returns.score(theta, 5), returns.score(theta, 4))
+
+
+@pytest.mark.parametrize("baseline", [False, True])
+@pytest.mark.parametrize("domain", [*DOMAINS.values(), ShipSteering(0.01, 0.0, stray_factor=True)], ids=str)
+def test_compiled_rollouts_are_the_numpy_ones(domain, baseline):
+    """Over thousands of transitions with every limit met."""
+    generator, d = np.random.default_rng(0), domain.features.dimension
+    theta, noise = 20 * generator.standard_normal((6, d)), 2 * generator.standard_normal((6, 12, 50))
+    start = domain.start(generator, (6, 50))
+    by_numpy = gradient_estimate(domain, theta, start, noise.swapaxes(0, 1), baseline=baseline)
+    compiled = compiled_rollouts.gradient_estimate(domain, theta, start, noise, baseline=baseline)
+    for one, other in zip(by_numpy, compiled, strict=True):
+        assert np.allclose(one, other, rtol=1e-9, atol=1e-9 * np.abs(one).max())
+    score = expected_return(domain, theta, start, noise.swapaxes(0, 1))
+    assert np.allclose(score, compiled_rollouts.expected_return(domain, theta, start, noise), rtol=1e-10)
+
+
+def test_a_domain_without_a_kernel_is_simulated_by_numpy():
+    class OtherLQG(LQG):
+        """Someone's own domain."""
+
+    theta = repeated("lqg", 2)
+    other, known = (SimulatedReturns(kind(0.4), 30, 8, seed=1) for kind in (OtherLQG, LQG))
+    for one, two in zip(other.estimate(theta, 3), known.estimate(theta, 3), strict=True):
+        assert np.allclose(one, two, rtol=1e-12)
+    assert np.allclose(other.score(theta, 3), known.score(theta, 3), rtol=1e-12)
 
 
 @pytest.mark.parametrize("name", ["episodes", "steps"])

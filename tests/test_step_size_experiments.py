@@ -1,11 +1,14 @@
 """Step-size experiments: what definitions ask for, what is run, and what bad ones get to hear."""
 
+from functools import partial
+
 import numpy as np
 import pandas as pd
 import pytest
 import yaml
 
 from paperlib.lipschitz import NotAContraction, experiments
+from paperlib.lipschitz.ascent import Ascent
 from paperlib.lipschitz.experiments import load_step_sizes, run_step_sizes
 from paperlib.repro import paths
 from paperlib.repro.store import RunStore
@@ -39,6 +42,12 @@ def test_every_definition_of_the_project_can_be_loaded(name, profile):
     assert (asked[0].runs, asked[0].episodes) == (100, 500) or profile != "paper"
 
 
+def test_a_cell_can_have_a_budget_of_its_own(define):
+    define(cells={"north": TINY["cells"]["north"], "long": TINY["cells"]["north"] | {"smoke": {"iterations": 9}}})
+    asked = load_step_sizes("tiny", "smoke")
+    assert {(run.cell, run.iterations, run.runs) for run in asked} == {("north", 4, 2), ("long", 9, 2)}
+
+
 def test_runs_are_made_once_and_are_the_same_side_by_side(define, tmp_path, monkeypatch):
     define()
     asked = load_step_sizes("tiny", "smoke")
@@ -46,7 +55,7 @@ def test_runs_are_made_once_and_are_the_same_side_by_side(define, tmp_path, monk
     records = run_step_sizes(asked, alone)
     assert [record.spec["rule"] for record in records] == ["sss_slc", "agss"]
     for one, other in zip(records, run_step_sizes(asked, together, workers=2), strict=True):
-        for table in ("trace", "runs"):
+        for table in ("trace", "curves", "tenths", "runs"):
             pd.testing.assert_frame_equal(one.table(table), other.table(table))
     monkeypatch.setattr(experiments, "ascend", None)  # any further run would fail
     assert [record.name for record in run_step_sizes(asked, alone)] == [record.name for record in records]
@@ -57,24 +66,24 @@ def test_an_interrupted_run_goes_on_from_its_checkpoint(define, tmp_path, monkey
     define()
     asked, store = load_step_sizes("tiny", "smoke")[:1], RunStore(tmp_path / "runs")
     whole = run_step_sizes(asked, RunStore(tmp_path / "other"))[0].table("runs")
-    original, starts = experiments.ascend, []
+    advance, starts = Ascent.advance, []
 
-    def stop_at_3(done):
-        if done == 3:
+    def interrupted(self):
+        if self.iteration == 3:
             raise KeyboardInterrupt
+        advance(self)
 
-    def interrupted(*arguments, progress, **named):
-        return original(*arguments, **named | {"save_every": 2, "progress": stop_at_3})
+    def continued(self):
+        starts.append(self.iteration)
+        advance(self)
 
-    def continued(*arguments, progress, **named):
-        return original(*arguments, **named | {"progress": starts.append})
-
-    monkeypatch.setattr(experiments, "ascend", interrupted)
+    monkeypatch.setattr(experiments, "Ascent", partial(Ascent, save_every=2))
+    monkeypatch.setattr(Ascent, "advance", interrupted)
     with pytest.raises(KeyboardInterrupt):
         run_step_sizes(asked, store)
-    monkeypatch.setattr(experiments, "ascend", continued)
+    monkeypatch.setattr(Ascent, "advance", continued)
     pd.testing.assert_frame_equal(run_step_sizes(asked, store)[0].table("runs"), whole)
-    assert starts[0] == 3  # iterations 0 and 1 came from the checkpoint
+    assert starts == [2, 3]  # iterations 0 and 1 came from the checkpoint
 
 
 def test_an_assumed_constant_replaces_the_derived_one_and_a_metric_all_of_them():

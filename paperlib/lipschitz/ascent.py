@@ -35,8 +35,8 @@ class Returns(Protocol):
     def estimate(self, theta: np.ndarray, iteration: int) -> Estimate:
         """Gradient and return at theta (R, d)."""
 
-    def improvement(self, theta: np.ndarray, update: np.ndarray, iteration: int) -> np.ndarray:
-        """J(theta + update) - J(theta), shape (R,): exact, or by common random numbers."""
+    def score(self, theta: np.ndarray, iteration: int) -> np.ndarray:
+        """The return (R,) at theta (R, d), by the random numbers with which `estimate` estimates it."""
 
 
 @dataclass(frozen=True)
@@ -72,8 +72,6 @@ def take_step(problem: Problem, rule: str, theta: np.ndarray, gradient: np.ndarr
 
     A Lipschitz rule leaves runs without a positive contraction margin where they are: it has nothing to say there.
     """
-    if rule not in RULES:
-        raise ValueError(f"rule is {rule!r}; choose one of {', '.join(RULES)}")
     constants = problem.policy.constants(theta)
     margin = contraction_margin(problem.mdp, constants)
     lipschitz = _gradient_lipschitz_where(margin > 0, problem.mdp, constants)
@@ -137,72 +135,143 @@ def _larger(first: _Chosen, second: _Chosen) -> _Chosen:
 
 @dataclass
 class _State:
-    """Where the runs are, and what was summed up over the iterations so far: arrays over runs, and the trace."""
+    """Where the runs are, and what was summed up over the iterations so far.
+
+    sums: arrays over runs (R,); tenths: over tenths of the iterations and runs (10, R); trace: a row per recorded one.
+    """
 
     theta: np.ndarray
     iteration: int = 0
     sums: dict[str, np.ndarray] = field(default_factory=dict)
+    tenths: dict[str, np.ndarray] = field(default_factory=dict)
     trace: list[dict[str, np.ndarray]] = field(default_factory=list)
 
 
 class AscentResult(NamedTuple):
-    """`trace`: a row per run and recorded iteration; `runs`: a row per run."""
+    """Tables that `Ascent.result` describes."""
 
     trace: pd.DataFrame
+    curves: pd.DataFrame
+    tenths: pd.DataFrame
     runs: pd.DataFrame
 
 
 def recorded_iterations(iterations: int, count: int) -> np.ndarray:
-    """About `count` iterations from the first to the last, evenly spaced: shape (<= count,), ascending."""
-    return np.unique(np.linspace(0, iterations - 1, min(count, iterations)).round().astype(int))
+    """`count` iterations from the first to the last, evenly spaced, and 1, 2, 5, 10, 20, 50 ...: ascending.
+
+    The second kind is the same whatever the number of iterations, so that short runs can be laid beside long ones.
+    """
+    decades = 10 ** np.arange(len(str(iterations)))
+    early = np.outer([1, 2, 5], decades).ravel()
+    even = np.linspace(0, iterations - 1, min(count, iterations)).round().astype(int)
+    return np.union1d(even, early[early < iterations])
 
 
-def ascend(
-    problem: Problem,
-    rule: str,
-    start: np.ndarray,
-    iterations: int,
-    *,
-    record_at: Sequence[int],
-    target: Callable[[np.ndarray], np.ndarray] | None = None,
-    work_folder: Path | None = None,
-    save_every: int = 500,
-    progress: Callable[[int], None] = lambda done: None,
-) -> AscentResult:
-    """`iterations` updates of all runs from parameters `start` (R, d).
+class Ascent:
+    """`iterations` updates of all runs from parameters `start` (R, d) by one rule.
 
-    record_at: iterations of which the trace keeps every run: score, step size, L_pi, margin, guaranteed and realised
-        improvement, the angle between |gradient| and the component constants, and what MSS-MLC would guarantee there
-        over SSS-MLC.
+    record_at: iterations of which tables `trace` and `curves` have rows.
     target: tells of theta (R, d) which runs are done (R,); the first such iteration is kept, and when all runs are done
         ascent ends.
     work_folder: where to save every `save_every` iterations, and to go on from.
-
-    Summed up over all iterations of each run (table `runs`): mean score and step size, the smallest surplus of the
-    realised over the guaranteed improvement, how often it was negative, the iteration at which the rule had to stop for
-    want of a positive margin (-1: never), and the first iteration on target (-1: never).
     """
-    state = _load(work_folder) or _State(np.array(start, dtype=float))
-    state.sums = state.sums or _empty_sums(len(state.theta))
-    record_at = set(map(int, record_at))
-    while state.iteration < iterations:
-        _note_target(state, target)
-        if target is not None and (state.sums["reached"] >= 0).all():
-            break
-        _iterate(problem, rule, state, record=state.iteration in record_at)
+
+    def __init__(
+        self,
+        problem: Problem,
+        rule: str,
+        start: np.ndarray,
+        iterations: int,
+        *,
+        record_at: Sequence[int],
+        target: Callable[[np.ndarray], np.ndarray] | None = None,
+        work_folder: Path | None = None,
+        save_every: int = 500,
+    ):
+        if rule not in RULES:
+            raise ValueError(f"rule is {rule!r}; choose one of {', '.join(RULES)}")
+        self.problem, self.rule, self.iterations, self.target = problem, rule, iterations, target
+        self._record_at = set(map(int, record_at))
+        self._work_folder, self._save_every = work_folder, save_every
+        self._state = _load(work_folder) or _State(np.array(start, dtype=float))
+        if not self._state.sums:
+            self._state.sums, self._state.tenths = _empty_sums(len(self._state.theta))
+        self._estimate = problem.returns.estimate(self._state.theta, self._state.iteration)
+        _note_target(self._state, target)
+
+    @property
+    def iteration(self) -> int:
+        """How many updates were made."""
+        return self._state.iteration
+
+    @property
+    def done(self) -> bool:
+        """Whether all updates are made or all runs are on target."""
+        on_target = self.target is not None and (self._state.sums["reached"] >= 0).all()
+        return bool(on_target) or self.iteration >= self.iterations
+
+    def advance(self) -> None:
+        """One update of every run.
+
+        The improvement is measured by the random numbers of the next iteration: those of this one chose the update, and
+        would flatter it.
+        """
+        state, returns = self._state, self.problem.returns
+        gradient, score = self._estimate
+        step = take_step(self.problem, self.rule, state.theta, gradient)
+        following = state.theta + step.update
+        self._estimate = returns.estimate(following, state.iteration + 1)
+        realised = self._estimate.score - returns.score(state.theta, state.iteration + 1)
+        _sum_up(state, state.iteration * 10 // self.iterations, gradient, score, realised, step)
+        _note_stops(state, step, self.rule in LIPSCHITZ_RULES)
+        if state.iteration in self._record_at:
+            state.trace.append(_trace_row(state, gradient, score, realised, step))
+        state.theta = following
         state.iteration += 1
-        if work_folder is not None and state.iteration % save_every == 0:
-            _save(work_folder, state)
-        progress(state.iteration)
-    _note_target(state, target)
-    progress(iterations)
-    return AscentResult(_trace_table(state), _runs_table(state))
+        _note_target(state, self.target)
+        if self._work_folder is not None and state.iteration % self._save_every == 0:
+            _save(self._work_folder, state)
+
+    def result(self) -> AscentResult:
+        """What was done so far, in tables.
+
+        trace: a row per run and recorded iteration: score, angle between |gradient| and the constants of its
+            components, and what MSS-MLC would guarantee there over SSS-MLC (both -1 without a positive margin).
+        curves: mean and standard deviation over runs of every quantity of `_trace_row` at recorded iterations, and
+            of how many runs (those where the quantity is defined).
+        tenths: means of each run over each tenth of the iterations; `violations` is the share of updates that improved
+            by less than guaranteed, `first_component` of updates in which the first component of gradient and of
+            update is the largest.
+        runs: a row per run: means over all iterations, smallest surplus of the realised over the guaranteed
+            improvement, how often it was negative, first iteration without a positive margin for a rule that needs
+            one and first iteration on target (-1: never), and the parameters at the end.
+        """
+        return AscentResult(
+            _trace_table(self._state), _curves_table(self._state), _tenths_table(self._state), _runs_table(self._state)
+        )
 
 
-def _empty_sums(runs: int) -> dict[str, np.ndarray]:
-    zeros = {name: np.zeros(runs) for name in ("score", "step_size", "violations", "updates")}
+def ascend(ascents: Sequence[Ascent], progress: Callable[[int], None] = lambda updates: None) -> list[AscentResult]:
+    """Several ascents to their ends, the one that is furthest behind first, so that they can share random numbers.
+
+    progress: told how many updates have been made in all.
+    """
+    while unfinished := [ascent for ascent in ascents if not ascent.done]:
+        min(unfinished, key=lambda ascent: ascent.iteration).advance()
+        progress(sum(ascent.iteration for ascent in ascents))
+    progress(sum(ascent.iterations for ascent in ascents))
+    return [ascent.result() for ascent in ascents]
+
+
+_SUMMED = ("score", "step_size", "policy_constant", "margin", "violations", "first_component")
+
+
+def _empty_sums(runs: int) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+    """Sums over all iterations and over tenths of them."""
+    zeros = {name: np.zeros(runs) for name in ("violations", "updates")}
     never = {name: np.full(runs, -1.0) for name in ("stopped", "reached")}
-    return zeros | never | {"smallest_surplus": np.full(runs, np.inf)}
+    tenths = {name: np.zeros((10, runs)) for name in (*_SUMMED, "iterations")}
+    return zeros | never | {"smallest_surplus": np.full(runs, np.inf)}, tenths
 
 
 def _note_target(state: _State, target: Callable[[np.ndarray], np.ndarray] | None) -> None:
@@ -211,21 +280,24 @@ def _note_target(state: _State, target: Callable[[np.ndarray], np.ndarray] | Non
         state.sums["reached"][first_time] = state.iteration
 
 
-def _iterate(problem: Problem, rule: str, state: _State, *, record: bool) -> None:
-    gradient, score = problem.returns.estimate(state.theta, state.iteration)
-    step = take_step(problem, rule, state.theta, gradient)
-    realised = problem.returns.improvement(state.theta, step.update, state.iteration)
+def _sum_up(
+    state: _State, tenth: int, gradient: np.ndarray, score: np.ndarray, realised: np.ndarray, step: Step
+) -> None:
     surplus, sums, moved = realised - step.guarantee, state.sums, step.step_size > 0
-    sums["score"] += score
-    sums["step_size"] += step.step_size
+    violated = moved & (surplus < 0)
     sums["updates"] += moved
-    sums["violations"] += moved & (surplus < 0)
+    sums["violations"] += violated
     sums["smallest_surplus"] = np.where(moved, np.minimum(sums["smallest_surplus"], surplus), sums["smallest_surplus"])
-    stops_here = (step.margin <= 0) & (sums["stopped"] < 0) & (rule in LIPSCHITZ_RULES)
-    sums["stopped"][stops_here] = state.iteration
-    if record:
-        state.trace.append(_trace_row(state, gradient, score, realised, step))
-    state.theta = state.theta + step.update
+    first = [np.abs(vector).argmax(axis=1) == 0 for vector in (gradient, step.update)]
+    values = score, step.step_size, step.policy_constant, step.margin, violated, first[0] & first[1]
+    for name, value in zip(_SUMMED, values, strict=True):
+        state.tenths[name][tenth] += value
+    state.tenths["iterations"][tenth] += 1
+
+
+def _note_stops(state: _State, step: Step, needs_margin: bool) -> None:
+    stops_here = (step.margin <= 0) & (state.sums["stopped"] < 0) & needs_margin
+    state.sums["stopped"][stops_here] = state.iteration
 
 
 def _trace_row(state: _State, gradient: np.ndarray, score: np.ndarray, realised: np.ndarray, step: Step) -> dict:
@@ -240,6 +312,8 @@ def _trace_row(state: _State, gradient: np.ndarray, score: np.ndarray, realised:
         "realised": realised,
         "angle": angle,
         "mss_over_sss_mlc": advantage,
+        "lipschitz_norm": np.linalg.norm(step.lipschitz, axis=1),
+        "gradient_norm": np.linalg.norm(gradient, axis=1),
         **{f"theta_{i}": state.theta[:, i] for i in range(state.theta.shape[1])},
     }
 
@@ -258,22 +332,54 @@ def _angle_and_advantage(gradient: np.ndarray, lipschitz: np.ndarray) -> tuple[n
 
 
 def _trace_table(state: _State) -> pd.DataFrame:
-    parts = [pd.DataFrame({"run": np.arange(len(state.theta)), **row}) for row in state.trace]
-    table = pd.concat(parts, ignore_index=True)
-    reals = table.select_dtypes("float64").columns
-    return table.astype(dict.fromkeys(reals, "float32"))
+    runs = np.arange(len(state.theta))
+    names = ("score", "angle", "mss_over_sss_mlc")
+    parts = [
+        pd.DataFrame({"run": runs, "iteration": row["iteration"]} | {name: _short(row[name]) for name in names})
+        for row in state.trace
+    ]
+    return pd.concat(parts, ignore_index=True)
+
+
+def _short(values: np.ndarray) -> np.ndarray:
+    """Six significant digits: tables of estimates need no more, and stay small."""
+    size = np.floor(np.log10(np.maximum(np.abs(values), 1e-12)))
+    factor = 10.0 ** (5 - size)
+    return np.round(values * factor) / factor
+
+
+def _curves_table(state: _State) -> pd.DataFrame:
+    rows = []
+    for recorded in state.trace:
+        has_margin, iteration = np.isfinite(recorded["lipschitz_norm"]), int(recorded["iteration"][0])
+        for quantity, values in recorded.items():
+            kept = values[has_margin] if quantity in ("lipschitz_norm", "angle", "mss_over_sss_mlc") else values
+            if quantity != "iteration" and len(kept):
+                rows.append((iteration, quantity, kept.mean(), kept.std(ddof=len(kept) > 1), len(kept)))
+    table = pd.DataFrame(rows, columns=["iteration", "quantity", "mean", "standard_deviation", "runs"])
+    return table.assign(**{name: _short(table[name].to_numpy()) for name in ("mean", "standard_deviation")})
+
+
+def _tenths_table(state: _State) -> pd.DataFrame:
+    runs = np.arange(len(state.theta))
+    parts = []
+    for tenth in np.flatnonzero(state.tenths["iterations"].all(axis=1)):
+        count = state.tenths["iterations"][tenth]
+        means = {name: _short(state.tenths[name][tenth] / count) for name in _SUMMED}
+        parts.append(pd.DataFrame({"run": runs, "tenth": np.full(len(runs), tenth)} | means))
+    return pd.concat(parts, ignore_index=True)
 
 
 def _runs_table(state: _State) -> pd.DataFrame:
-    sums, done = state.sums, max(state.iteration, 1)
-    never_moved = sums["updates"] == 0
+    sums, tenths, runs = state.sums, state.tenths, len(state.theta)
+    never_moved, done = sums["updates"] == 0, tenths["iterations"].sum(axis=0)
     return pd.DataFrame(
         {
-            "run": np.arange(len(state.theta)),
-            "iterations": np.full(len(state.theta), state.iteration),
+            "run": np.arange(runs),
+            "iterations": np.full(runs, state.iteration),
             "updates": sums["updates"].astype(int),
-            "mean_score": sums["score"] / done,
-            "mean_step_size": sums["step_size"] / done,
+            "mean_score": tenths["score"].sum(axis=0) / done,
+            "mean_step_size": tenths["step_size"].sum(axis=0) / done,
             "smallest_surplus": np.where(never_moved, 0.0, sums["smallest_surplus"]),
             "violations": sums["violations"].astype(int),
             "stopped": sums["stopped"].astype(int),
@@ -290,6 +396,7 @@ def _save(folder: Path, state: _State) -> None:
     """In one piece: a reader finds the old state or the new one."""
     arrays = {"theta": state.theta, "iteration": state.iteration}
     arrays |= {f"sums/{name}": value for name, value in state.sums.items()}
+    arrays |= {f"tenths/{name}": value for name, value in state.tenths.items()}
     if state.trace:
         arrays |= {f"trace/{name}": np.stack([row[name] for row in state.trace]) for name in state.trace[0]}
     folder.mkdir(parents=True, exist_ok=True)
@@ -306,11 +413,17 @@ def _load(folder: Path | None) -> _State | None:
         return None
     with np.load(folder / CHECKPOINT_FILE) as saved:
         arrays = dict(saved)
-    columns = {name.removeprefix("trace/"): value for name, value in arrays.items() if name.startswith("trace/")}
+    columns = _of_kind(arrays, "trace")
     rows = len(next(iter(columns.values()), ()))
     return _State(
         theta=arrays["theta"],
         iteration=int(arrays["iteration"]),
-        sums={name.removeprefix("sums/"): value for name, value in arrays.items() if name.startswith("sums/")},
+        sums=_of_kind(arrays, "sums"),
+        tenths=_of_kind(arrays, "tenths"),
         trace=[{name: value[row] for name, value in columns.items()} for row in range(rows)],
     )
+
+
+def _of_kind(arrays: dict[str, np.ndarray], kind: str) -> dict[str, np.ndarray]:
+    prefix = f"{kind}/"
+    return {name.removeprefix(prefix): value for name, value in arrays.items() if name.startswith(prefix)}

@@ -48,9 +48,9 @@ class ExactLQG:
         solved = [self._solve(float(one)) for one in np.ravel(theta)]
         return Estimate(np.array([[gradient] for _, gradient in solved]), np.array([value for value, _ in solved]))
 
-    def improvement(self, theta: np.ndarray, update: np.ndarray, iteration: int = 0) -> np.ndarray:
-        """J(theta + update) - J(theta), shape (R,)."""
-        return self.estimate(theta + update).score - self.estimate(theta).score
+    def score(self, theta: np.ndarray, iteration: int = 0) -> np.ndarray:
+        """The return (R,) at theta (R, 1)."""
+        return self.estimate(theta).score
 
     def optimum(self, low: float = -1.0, high: float = 0.5) -> float:
         """The parameter at which the gradient vanishes; ValueError if it does not change sign in [low, high]."""

@@ -1,7 +1,8 @@
 """Step-size experiments: what a file under data/experiments asks for, and running what the run store lacks.
 
-A file names a domain, cells (parameters of the domain and the constants that the rules are given), rules, a seed, and
-for each profile the runs, episodes, steps, iterations and recorded iterations.
+A file names a domain, cells (parameters of the domain, the constants that the rules are given, and `paper`, a budget of
+its own at that profile), rules, a seed, and for each profile the runs, episodes, steps, iterations and recorded
+iterations. Rules of one cell run side by side on the same random numbers.
 """
 
 from __future__ import annotations
@@ -10,16 +11,17 @@ import dataclasses
 import os
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from functools import cache
 from importlib import import_module
 from multiprocessing import get_context
+from pathlib import Path
 
 import numpy as np
 import yaml
 
-from paperlib.lipschitz.ascent import RULES, Problem, ascend, recorded_iterations
+from paperlib.lipschitz.ascent import RULES, Ascent, Problem, ascend, recorded_iterations
 from paperlib.lipschitz.constants import NotAContraction, contraction_margin
 from paperlib.lipschitz.domains import Domain, MassSpringDamper, ShipSteering
 from paperlib.lipschitz.gpomdp import SimulatedReturns
@@ -30,7 +32,9 @@ from paperlib.repro.store import Record, RunStore, code_revision
 
 DOMAINS: dict[str, type[Domain]] = {"mass_spring_damper": MassSpringDamper, "ship_steering": ShipSteering}
 KIND = "step_sizes"
-_MODULES_THAT_DETERMINE_A_RUN = ("ascent", "constants", "domains", "gpomdp", "policies", "step_sizes")
+_MODULES_THAT_DETERMINE_A_RUN = (
+    "ascent", "compiled_rollouts", "constants", "domains", "gpomdp", "policies", "step_sizes",
+)  # fmt: skip
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,7 +66,7 @@ class StepSizeRun:
     def problem(self) -> Problem:
         """The domain with the constants that the rules are given."""
         domain = DOMAINS[self.domain](**self.parameters)
-        returns = SimulatedReturns(domain, self.episodes, self.steps, self.seed)
+        returns = _returns(domain, self.episodes, self.steps, self.seed)
         if self.metric_rate is not None:
             metric = domain.lyapunov_metric(self.metric_rate)
             return Problem(returns, domain.constants_in(metric), domain.policy(metric))
@@ -70,6 +74,12 @@ class StepSizeRun:
         if self.transition is not None:
             constants = dataclasses.replace(constants, transition=self.transition)
         return Problem(returns, constants, domain.policy())
+
+
+@cache
+def _returns(domain: Domain, episodes: int, steps: int, seed: int) -> SimulatedReturns:
+    """One object for all rules of a cell, which so draw their random numbers once."""
+    return SimulatedReturns(domain, episodes, steps, seed)
 
 
 @cache
@@ -97,7 +107,7 @@ def load_step_sizes(name: str, profile: str) -> list[StepSizeRun]:
     asked = [
         StepSizeRun(
             name, definition["domain"], cell, rule, values["parameters"], values.get("transition"),
-            values.get("metric_rate"), **budget,
+            values.get("metric_rate"), **budget | values.get(profile, {}),
         )
         for cell, values in definition["cells"].items()
         for rule in definition["rules"]
@@ -119,25 +129,34 @@ def _require_margin(run: StepSizeRun) -> None:
 
 
 def run_step_sizes(asked: Sequence[StepSizeRun], store: RunStore, *, workers: int = 1) -> list[Record]:
-    """The records of what is asked, in order; what the store lacks is run first, `workers` at a time.
+    """The records of what is asked, in order; what the store lacks is run first, `workers` cells at a time.
 
-    Interrupted runs go on from their last checkpoint. Tables: `trace` and `runs`, see `paperlib.lipschitz.ascent`.
+    Interrupted runs go on from their last checkpoint. Tables: see `paperlib.lipschitz.ascent.Ascent.result`.
     """
-    missing = [run for run in asked if store.find(run.spec()) is None]
-    if workers > 1 and len(missing) > 1:
-        with ProcessPoolExecutor(workers, get_context("spawn"), initializer=_quiet_worker) as pool:
-            futures = [pool.submit(run_one, run, store) for run in missing]
-            try:
-                show_notes(store.root, until=lambda: all(future.done() for future in futures))
-                for future in futures:
-                    future.result()
-            except BaseException:
-                pool.shutdown(cancel_futures=True)
-                raise
-    else:
-        for run in missing:
-            run_one(run, store)
+    cells: dict[str, list[StepSizeRun]] = {}
+    for run in asked:
+        if store.find(run.spec()) is None:
+            cells.setdefault(run.cell, []).append(run)
+    run_side_by_side(run_cell, cells.values(), store, workers=workers)
     return [store.find(run.spec()) for run in asked]
+
+
+def run_side_by_side(execute: Callable, parts: Iterable, store: RunStore, *, workers: int) -> None:
+    """`execute(part, store)` of every part, `workers` at a time in processes of their own."""
+    parts = list(parts)
+    if workers == 1 or len(parts) < 2:
+        for part in parts:
+            execute(part, store)
+        return
+    with ProcessPoolExecutor(workers, get_context("spawn"), initializer=_quiet_worker) as pool:
+        futures = [pool.submit(execute, part, store) for part in parts]
+        try:
+            show_notes(store.root, until=lambda: all(future.done() for future in futures))
+            for future in futures:
+                future.result()
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
 
 
 def _quiet_worker() -> None:
@@ -145,23 +164,32 @@ def _quiet_worker() -> None:
     quiet()
 
 
-def run_one(run: StepSizeRun, store: RunStore) -> None:
-    """Run one rule on one cell and save it, unless the store has it by the time it is this one's turn."""
-    with store.claim_missing([run.spec()]) as missing:
-        if not missing:
+def run_cell(runs: Sequence[StepSizeRun], store: RunStore) -> None:
+    """Run rules of one cell side by side and save those that the store lacks by the time it is their turn."""
+    with store.claim_missing([run.spec() for run in runs]) as missing:
+        todo = [run for run in runs if run.spec() in missing]
+        if not todo:
             return
-        folder, started, problem = store.work_folder(run.spec()), time.perf_counter(), run.problem()
-        result = ascend(
-            problem,
-            run.rule,
-            np.zeros((run.runs, problem.policy.features.dimension)),
-            run.iterations,
-            record_at=recorded_iterations(run.iterations, run.recorded),
-            work_folder=folder,
-            progress=Progress(f"{run.experiment} {run.cell} {run.rule}, {run.runs} runs", run.iterations, folder),
-        )
-        seconds = time.perf_counter() - started
-        transitions = run.runs * run.episodes * run.steps * run.iterations
-        where_from = provenance("cpu", "float64", run.runs, seconds, transitions / seconds)
-        store.save(run.spec(), {"trace": result.trace, "runs": result.runs}, provenance=where_from)
-        shutil.rmtree(folder, ignore_errors=True)
+        started, folders = time.perf_counter(), [store.work_folder(run.spec()) for run in todo]
+        one, updates = todo[0], sum(run.iterations for run in todo)
+        label = f"{one.experiment} {one.cell}: {len(todo)} rules x {one.runs} runs"
+        ascents = [_ascent(run, folder) for run, folder in zip(todo, folders, strict=True)]
+        results = ascend(ascents, Progress(label, updates, folders[0]))
+        seconds = (time.perf_counter() - started) / len(todo)
+        transitions = one.runs * one.episodes * one.steps * one.iterations
+        where_from = provenance("cpu", "float64", one.runs, seconds, transitions / seconds)
+        for run, result, folder in zip(todo, results, folders, strict=True):
+            store.save(run.spec(), result._asdict(), provenance=where_from)
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _ascent(run: StepSizeRun, folder: Path) -> Ascent:
+    problem = run.problem()
+    return Ascent(
+        problem,
+        run.rule,
+        np.zeros((run.runs, problem.policy.features.dimension)),
+        run.iterations,
+        record_at=recorded_iterations(run.iterations, run.recorded),
+        work_folder=folder,
+    )

@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
+from paperlib.lipschitz import compiled_rollouts
 from paperlib.lipschitz.ascent import Estimate
 from paperlib.lipschitz.domains import Domain, State
 
-RUNS_AT_ONCE = 25
-"""Runs simulated as one array: enough to hide the cost of a call, few enough to stay in the cache.
-
-Threads would not help, as calls this short spend much of their time under the interpreter's lock; experiments run their
-cells in processes instead.
-"""
+RandomNumbers = tuple[State, np.ndarray]
+"""Of R runs: initial states, coordinates (R, E), and standard normal noise (R, T, E)."""
 
 
 @dataclass(frozen=True)
@@ -34,6 +30,7 @@ class SimulatedReturns:
     steps: int
     seed: int
     baseline: bool = True
+    _kept: dict[tuple[int, int], RandomNumbers] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def __post_init__(self):
         for name in ("episodes", "steps"):
@@ -42,36 +39,30 @@ class SimulatedReturns:
 
     def estimate(self, theta: np.ndarray, iteration: int) -> Estimate:
         """Gradient (R, d) and return (R,) at theta (R, d), from the random numbers of an iteration."""
-        parts = []
-        for runs in _groups(len(theta)):
-            start, noise = self._draw(runs, iteration)
-            parts.append(gradient_estimate(self.domain, theta[runs], start, noise, baseline=self.baseline))
-        return Estimate(*(np.concatenate(column) for column in zip(*parts, strict=True)))
+        start, noise = self._random_numbers(len(theta), iteration)
+        if compiled_rollouts.is_compiled(self.domain):
+            return compiled_rollouts.gradient_estimate(self.domain, theta, start, noise, baseline=self.baseline)
+        return gradient_estimate(self.domain, theta, start, noise.swapaxes(0, 1), baseline=self.baseline)
 
-    def improvement(self, theta: np.ndarray, update: np.ndarray, iteration: int) -> np.ndarray:
-        """J(theta + update) - J(theta), shape (R,), by the same random numbers for both."""
-        parts = []
-        for runs in _groups(len(theta)):
-            start, noise = self._draw(runs, iteration)
-            after = expected_return(self.domain, theta[runs] + update[runs], start, noise)
-            parts.append(after - expected_return(self.domain, theta[runs], start, noise))
-        return np.concatenate(parts)
+    def score(self, theta: np.ndarray, iteration: int) -> np.ndarray:
+        """The return (R,) at theta (R, d), from the random numbers of an iteration."""
+        start, noise = self._random_numbers(len(theta), iteration)
+        if compiled_rollouts.is_compiled(self.domain):
+            return compiled_rollouts.expected_return(self.domain, theta, start, noise)
+        return expected_return(self.domain, theta, start, noise.swapaxes(0, 1))
 
-    def _draw(self, runs: np.ndarray, iteration: int) -> tuple[State, np.ndarray]:
-        """Initial states, arrays (R, E), and standard normal noise (T, R, E)."""
-        noise = np.empty((self.steps, len(runs), self.episodes))
-        starts = []
-        for column, run in enumerate(runs):
-            generator = np.random.Generator(np.random.SFC64([self.seed, int(run), iteration]))
-            starts.append(self.domain.start(generator, (self.episodes,)))
-            noise[:, column] = generator.standard_normal((self.steps, self.episodes))
-        return tuple(np.stack(coordinate) for coordinate in zip(*starts, strict=True)), noise
-
-
-def _groups(runs: int) -> Iterator[np.ndarray]:
-    """The numbers of the runs that are simulated as one array."""
-    for first in range(0, runs, RUNS_AT_ONCE):
-        yield np.arange(first, min(first + RUNS_AT_ONCE, runs))
+    def _random_numbers(self, runs: int, iteration: int) -> RandomNumbers:
+        """Those of the last two iterations asked for are kept, as rules that run side by side ask for them again."""
+        if (runs, iteration) not in self._kept:
+            noise, starts = np.empty((runs, self.steps, self.episodes)), []
+            for run in range(runs):
+                generator = np.random.Generator(np.random.SFC64([self.seed, run, iteration]))
+                starts.append(self.domain.start(generator, (self.episodes,)))
+                generator.standard_normal(out=noise[run])
+            if len(self._kept) == 2:
+                del self._kept[next(iter(self._kept))]
+            self._kept[runs, iteration] = tuple(np.stack(c) for c in zip(*starts, strict=True)), noise
+        return self._kept[runs, iteration]
 
 
 def gradient_estimate(

@@ -180,8 +180,7 @@ class GaussianPolicy:
     def _mean_slope(self, theta: np.ndarray) -> np.ndarray:
         """sup |J_phi' theta|, shape (R,)."""
         t = self._table
-        squared = np.einsum("rgn,rgn->rg", slopes := np.einsum("rd,gdn->rgn", theta, t.jacobian), slopes)
-        return np.sqrt(squared.max(axis=1)) + np.abs(theta) @ (t.weights @ t.gradient_twice)
+        return np.sqrt(_squared_slope(theta, t.gram).max(axis=1)) + np.abs(theta) @ (t.weights @ t.gradient_twice)
 
     def _largest_deviation(self, theta: np.ndarray) -> np.ndarray:
         """sup |a - theta'phi(s)|, shape (R,)."""
@@ -199,7 +198,7 @@ class GaussianPolicy:
         """
         t, size = self._table, np.abs(theta)
         mean = theta @ t.value.T
-        slope_squared = np.einsum("rd,gde,re->rg", theta, t.gram, theta, optimize=True)
+        slope_squared = _squared_slope(theta, t.gram)
         largest = np.zeros_like(theta)
         for i in range(theta.shape[1]):
             cross = theta @ (t.value[:, i, None] * t.gram[:, i]).T
@@ -222,6 +221,12 @@ class GaussianPolicy:
     def _table(self) -> _BoxTable:
         cells = self.cells or (1 if self.features.affine else _CELLS_OF_CURVED_FEATURES)
         return _box_table(self.features, self.state_low, self.state_high, np.linalg.inv(self.state_metric), cells)
+
+
+def _squared_slope(theta: np.ndarray, gram: np.ndarray) -> np.ndarray:
+    """|J' theta|^2 at the corners, theta (R, d) and gram (G, d, d) to (R, G): one matrix product."""
+    products = theta[:, :, None] * theta[:, None, :]
+    return np.maximum(products.reshape(len(theta), -1) @ gram.reshape(len(gram), -1).T, 0.0)
 
 
 @dataclass(frozen=True)
