@@ -1,0 +1,138 @@
+"""The experiment of Table 2: what data/experiments/lqg.yaml asks for, and running what the run store lacks."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import time
+from collections.abc import Sequence
+from functools import cache
+from importlib import import_module
+
+import pandas as pd
+import yaml
+
+from paperlib.lipschitz.constants import NotAContraction
+from paperlib.lipschitz.domains import LQG
+from paperlib.lipschitz.experiments import run_side_by_side
+from paperlib.lipschitz.lqg_iterations import StepTable, estimated_iterations, exact_iterations, horizon, tabulate
+from paperlib.repro import paths
+from paperlib.repro.progress import Progress
+from paperlib.repro.provenance import provenance
+from paperlib.repro.store import Record, RunStore, code_revision
+
+LIMIT_OVER_LIPSCHITZ = 1.25
+"""Where AGSS takes too long, its runs are stopped at this multiple of the slowest run of the Lipschitz rule."""
+
+_MODULES_THAT_DETERMINE_A_RUN = (
+    "ascent", "compiled_rollouts", "constants", "domains", "exact_lqg", "lqg_iterations", "policies", "step_sizes",
+)  # fmt: skip
+
+
+@dataclasses.dataclass(frozen=True)
+class LQGCell:
+    """All runs of all rules on one LQG."""
+
+    experiment: str
+    rules: tuple[str, ...]
+    a: float
+    discount: float
+    standard_deviation: float
+    start: float
+    tolerance: float
+    runs: int
+    episodes: int
+    longest: int
+    seed: int
+
+    def spec(self) -> dict:
+        """What names the cell in the store."""
+        return dataclasses.asdict(self) | {"rules": list(self.rules), "code": _code()}
+
+    def domain(self) -> LQG:
+        """The LQG of the cell."""
+        return LQG(self.a, discount=self.discount, standard_deviation=self.standard_deviation)
+
+    @property
+    def name(self) -> str:
+        """As in "A = 0.1, gamma = 0.9, sigma = 0.5"."""
+        return f"A = {self.a:g}, gamma = {self.discount:g}, sigma = {self.standard_deviation:g}"
+
+
+@cache
+def _code() -> str:
+    return code_revision(*(import_module(f"paperlib.lipschitz.{name}") for name in _MODULES_THAT_DETERMINE_A_RUN))
+
+
+def load_lqg(profile: str) -> list[LQGCell]:
+    """The cells of the grid at a profile.
+
+    ValueError on an unknown profile; NotAContraction if a cell has no positive margin at the start.
+    """
+    definition = yaml.safe_load((paths.data_folder() / "experiments" / "lqg.yaml").read_text())
+    if profile not in definition["profiles"]:
+        raise ValueError(f"lqg.yaml has no profile {profile!r}, only {', '.join(definition['profiles'])}")
+    budget = dict(definition["profiles"][profile])
+    grid = itertools.product(*(budget.pop(name) for name in ("a", "discount", "standard_deviation")))
+    shared = {name: definition[name] for name in ("start", "tolerance", "seed")} | budget
+    cells = [LQGCell("lqg", tuple(definition["rules"]), *values, **shared) for values in grid]
+    for cell in cells:
+        _require_margin(cell)
+    return cells
+
+
+def _require_margin(cell: LQGCell) -> None:
+    margin = 1 - cell.discount * abs(cell.a) * (1 + abs(cell.start))
+    if margin <= 0:
+        raise NotAContraction(f"{cell.name}: the contraction margin at the start {cell.start:g} is {margin:.4g}")
+
+
+def run_lqg(cells: Sequence[LQGCell], store: RunStore, *, workers: int = 1) -> list[Record]:
+    """The records of the cells, in order; what the store lacks is run first, `workers` cells at a time.
+
+    Table `runs`: rule, run, iterations (-1: not within `limit`), limit.
+    """
+    missing = [cell for cell in cells if store.find(cell.spec()) is None]
+    run_side_by_side(_run_cell, missing, store, workers=workers)
+    return [store.find(cell.spec()) for cell in cells]
+
+
+def _run_cell(cell: LQGCell, store: RunStore) -> None:
+    with store.claim_missing([cell.spec()]) as missing:
+        if not missing:
+            return
+        started, rows, done = time.perf_counter(), [], 0
+        for rule in cell.rules:
+            table = tabulate(cell.domain(), rule)
+            limit = _limit(cell, table, rows)
+            for run in range(cell.runs):
+                iterations = _one_run(cell, rule, run, table, limit, store)
+                rows.append({"rule": rule, "run": run, "iterations": iterations, "limit": limit})
+                done += limit if iterations < 0 else iterations
+        seconds = time.perf_counter() - started
+        transitions = done * cell.episodes * horizon(cell.discount)
+        where_from = provenance("cpu", "float64", 1, seconds, transitions / seconds)
+        store.save(cell.spec(), {"runs": pd.DataFrame(rows)}, provenance=where_from)
+
+
+def _limit(cell: LQGCell, table: StepTable, rows: list[dict]) -> int:
+    """Of the runs of a rule: generous, or what is needed to see that they are slower than those before."""
+    exact = exact_iterations(table, cell.start, cell.tolerance)
+    if exact <= cell.longest or not rows:
+        return 10 * max(exact, 1000)
+    return int(LIMIT_OVER_LIPSCHITZ * max(row["iterations"] for row in rows))
+
+
+def _one_run(cell: LQGCell, rule: str, run: int, table: StepTable, limit: int, store: RunStore) -> int:
+    folder = store.work_folder(cell.spec())
+    progress = Progress(f"lqg {cell.name}, {rule}, run {run + 1} of {cell.runs}", limit, folder)
+    return estimated_iterations(
+        cell.domain(),
+        table,
+        cell.start,
+        episodes=cell.episodes,
+        seed=(cell.seed, run),
+        tolerance=cell.tolerance,
+        limit=limit,
+        progress=progress,
+    )
