@@ -205,6 +205,11 @@ class Ascent:
         return self._state.iteration
 
     @property
+    def theta(self) -> np.ndarray:
+        """The parameters reached, shape (R, d)."""
+        return self._state.theta
+
+    @property
     def done(self) -> bool:
         """Whether all updates are made or all runs are on target."""
         on_target = self.target is not None and (self._state.sums["reached"] >= 0).all()

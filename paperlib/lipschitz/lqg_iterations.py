@@ -19,10 +19,11 @@ from paperlib.lipschitz.compiled_rollouts import kernel, one_gradient
 from paperlib.lipschitz.domains import LQG
 from paperlib.lipschitz.exact_lqg import ExactLQG
 
-LOW, HIGH = -1.2, 1.2
+LOW, HIGH = -1.0, 0.5
 """The parameters that the tables cover."""
 
-_POINTS = 4801
+_POINTS = 3001
+_NODES = 80  # of the interpolated gradient
 _CHUNK = 10_000  # iterations between two looks at the clock
 
 _compile = njit(error_model="numpy", nogil=True)
@@ -56,11 +57,12 @@ def problem_of(domain: LQG) -> Problem:
 
 
 def tabulate(domain: LQG, rule: str) -> StepTable:
-    """The table of a rule; the gradient by Chebyshev interpolation, exact to 1e-9."""
+    """The table of a rule; the gradient by Chebyshev interpolation, exact to 1e-6 of its size."""
     problem, theta = problem_of(domain), np.linspace(LOW, HIGH, _POINTS)[:, None]
-    nodes = chebyshev.chebpts2(40)
-    gradients = problem.returns.estimate(HIGH * nodes[:, None]).gradient[:, 0]
-    gradient = chebyshev.chebval(theta[:, 0] / HIGH, chebyshev.chebfit(nodes, gradients, len(nodes) - 1))
+    nodes, middle, half = chebyshev.chebpts2(_NODES), (LOW + HIGH) / 2, (HIGH - LOW) / 2
+    gradients = problem.returns.estimate(middle + half * nodes[:, None]).gradient[:, 0]
+    coefficients = chebyshev.chebfit(nodes, gradients, _NODES - 1)
+    gradient = chebyshev.chebval((theta[:, 0] - middle) / half, coefficients)
     step = take_step(problem, rule, theta, np.ones_like(theta))
     return StepTable(step.step_size, gradient, step.margin, problem.returns.optimum(LOW, HIGH))
 
