@@ -63,6 +63,11 @@ class StepSizeRun:
         """What names the runs in the store."""
         return dataclasses.asdict(self) | {"code": _code()}
 
+    @property
+    def name(self) -> str:
+        """As in "c1, agss"."""
+        return f"{self.cell}, {self.rule}"
+
     def problem(self) -> Problem:
         """The domain with the constants that the rules are given."""
         domain = DOMAINS[self.domain](**self.parameters)
