@@ -9,6 +9,7 @@ A recorded run keeps the code revision it was made with, and stays valid when th
 from __future__ import annotations
 
 import argparse
+import json
 from collections.abc import Iterator, Sequence
 
 from paperlib.lipschitz.experiments import StepSizeRun, load_step_sizes, run_step_sizes
@@ -38,7 +39,7 @@ def recorded(runs: Sequence[Run]) -> list[Record | None]:
 
 
 def _without_code(spec: dict) -> str:
-    return repr(sorted((name, value) for name, value in spec.items() if name != "code"))
+    return json.dumps({name: value for name, value in spec.items() if name != "code"}, sort_keys=True)
 
 
 def recorded_or_run(experiment: str, profile: str, *, workers: int = 1) -> list[Record]:
