@@ -1,0 +1,52 @@
+"""The numbers PAVE prints (data/published), as tables keyed like our runs: lower-case algorithms and methods."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from paperlib.repro import paths
+
+ENVIRONMENTS = ("lunar", "pendulum", "reacher", "ant", "hopper", "walker")
+METHODS = ("base", "caps", "grad", "asap", "pave")
+
+
+def _read(name: str) -> pd.DataFrame:
+    table = pd.read_csv(paths.data_folder() / "published" / f"{name}.csv")
+    for column in {"algorithm", "method"} & set(table.columns):
+        table[column] = table[column].str.lower()
+    return table
+
+
+def return_and_smoothness() -> pd.DataFrame:
+    """Tables 1 and 2: table, algorithm, method, environment, return_mean, return_std, smoothness_mean, _std."""
+    return _read("pave_return_smoothness")
+
+
+def critic_geometry() -> pd.DataFrame:
+    """Project page, table (a), TD3: algorithm, method, environment, mixed_hessian_sup, negative_definite_rate."""
+    return _read("pave_critic_geometry")
+
+
+def gradient_cosine() -> pd.DataFrame:
+    """Project page, table (b), TD3: algorithm, method, environment, cosine_mean, flip_rate."""
+    return _read("pave_gradient_cosine")
+
+
+def geometry_during_training() -> pd.DataFrame:
+    """Project page, table (f), TD3: environment, step, method, mixed_hessian_sup, negative_definite_rate."""
+    return _read("pave_geometry_during_training")
+
+
+def critic_side_baselines() -> pd.DataFrame:
+    """Project page, table (c), TD3: method, environment and four measures, some not printed."""
+    return _read("pave_critic_side_baselines")
+
+
+def ablation() -> pd.DataFrame:
+    """Project page, table (d), TD3 on Walker2d: configuration, mpr, vfc, curv, return_mean, smoothness_mean."""
+    return _read("pave_ablation_walker_td3")
+
+
+def actor_side_combination() -> pd.DataFrame:
+    """Project page, table (e), TD3 on LunarLander: method, smoothness, return_mean."""
+    return _read("pave_actor_side_combination_lunar_td3")

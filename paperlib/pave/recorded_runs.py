@@ -1,0 +1,111 @@
+"""Recorded runs as scores: what claims about methods and environments are measured from, or what they still lack.
+
+A cell is an environment, an algorithm and a method. It counts as recorded with all its seeds; a claim that needs a cell
+which is not gets no number in its place, but the list of what is missing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from paperlib.pave.recording import Cell, recorded
+from paperlib.pave.settings import published_seeds
+from paperlib.repro.notebook import Notebook
+from paperlib.repro.statistics import mean_interval, probability_of_improvement
+from paperlib.repro.store import Record
+
+FROM_EPISODES = ("return", "smoothness")
+
+
+class NotRecorded(LookupError):
+    """Cells that a measure needs and that are not recorded with all their seeds."""
+
+    def __init__(self, cells: Iterable[tuple[str, str, str]]):
+        self.cells = sorted(set(cells))
+        names = [" ".join(cell) for cell in self.cells]
+        shown = ", ".join(names[:6]) + (f" and {len(names) - 6} more" if len(names) > 6 else "")
+        super().__init__(f"not run at this budget: {shown}")
+
+
+class RecordedRuns:
+    """The runs of an experiment by cell.
+
+    records: by (environment, algorithm, method, seed), as `recording.recorded` gives them. seeds: those a cell needs.
+    """
+
+    def __init__(self, records: Mapping[Cell, Record], seeds: Iterable[int] | None = None):
+        self._records, self.seeds = dict(records), tuple(seeds or published_seeds())
+
+    def has(self, environment: str, algorithm: str, method: str) -> bool:
+        """Whether the cell is recorded with all its seeds."""
+        return all((environment, algorithm, method, seed) in self._records for seed in self.seeds)
+
+    def require(self, cells: Iterable[tuple[str, str, str]]) -> None:
+        """NotRecorded naming those of the cells that are missing."""
+        if missing := [cell for cell in cells if not self.has(*cell)]:
+            raise NotRecorded(missing)
+
+    def runs(self, environment: str, algorithm: str, method: str) -> list[Record]:
+        """The records of a cell in the order of the seeds; NotRecorded if it is not complete."""
+        self.require([(environment, algorithm, method)])
+        return [self._records[environment, algorithm, method, seed] for seed in self.seeds]
+
+    def scores(
+        self, environment: str, algorithm: str, method: str, measure: str, units: str = "environment"
+    ) -> np.ndarray:
+        """A measure of each run, shape (seeds,): "return" or "smoothness" averaged over the final episodes, or a column
+        of the final geometry at actions in these units.
+        """
+        records = self.runs(environment, algorithm, method)
+        if measure in FROM_EPISODES:
+            return np.array([record.table("episodes")[measure].mean() for record in records])
+        tables = [record.table("geometry").set_index("action_units") for record in records]
+        return np.array([table.loc[units, measure] for table in tables])
+
+    def episodes(self, environment: str, algorithm: str, method: str) -> pd.DataFrame:
+        """The final episodes of all runs of a cell, with their seed."""
+        records = zip(self.seeds, self.runs(environment, algorithm, method), strict=True)
+        return pd.concat([record.table("episodes").assign(seed=seed) for seed, record in records], ignore_index=True)
+
+    def evaluations(self, algorithm: str | None = None) -> pd.DataFrame:
+        """Learning curves of all complete cells: environment, algorithm, method, seed and the columns recorded."""
+        parts = []
+        for (environment, of, method, seed), record in self._records.items():
+            if self.has(environment, of, method) and algorithm in (None, of):
+                cell = {"environment": environment, "algorithm": of, "method": method, "seed": seed}
+                parts.append(record.table("evaluations").assign(**cell))
+        return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()
+
+    def interval(self, environment: str, algorithm: str, method: str, measure: str) -> dict[str, float]:
+        """{mean, low, high, runs} of a measure over runs."""
+        return mean_interval(self.scores(environment, algorithm, method, measure), seed=0)
+
+    def below(self, environment: str, algorithm: str, method: str, other: str, measure: str) -> dict[str, float]:
+        """Probability that a run of a method has a lower value than one of the other, with its 95 % interval."""
+        self.require([(environment, algorithm, m) for m in (method, other)])
+        one, two = (self.scores(environment, algorithm, m, measure) for m in (method, other))
+        return probability_of_improvement(-one, -two, seed=0)
+
+    def above(self, environment: str, algorithm: str, method: str, other: str, measure: str) -> dict[str, float]:
+        """Probability that a run of a method has a higher value than one of the other."""
+        return self.below(environment, algorithm, other, method, measure)
+
+
+def recorded_runs(experiment: str = "published") -> RecordedRuns:
+    """The runs kept under data/results."""
+    return RecordedRuns(recorded(experiment))
+
+
+def decide(notebook: Notebook, claim: str, artefact: str | Path, measure: Callable[[], Any], corrected=None) -> str:
+    """The verdict on a claim from its measure (and its correction's), or "not run" with the cells that are missing."""
+    try:
+        measured = measure()
+        second = {} if corrected is None else {"corrected": corrected()}
+    except NotRecorded as missing:
+        return notebook.not_run(claim, reason=str(missing))
+    return notebook.verdict(claim, measured, artefact=artefact, **second)
