@@ -114,7 +114,7 @@ def geometry_figure(
         "cosine_mean": "cosine of consecutive\naction gradients",
         "flip_rate": "flip rate",
     }
-    figure, axes = plt.subplots(1, 4, figsize=(15.0, 4.2))
+    figure, axes = plt.subplots(1, 4, figsize=(14.0, 4.8))
     for panel, (measure, label) in zip(axes, measures.items(), strict=True):
         for k, method in enumerate(METHODS):
             for shift, units, alpha in ((-0.2, "environment", 0.9), (0.2, "scaled", 0.35)):

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from paperlib.pave.checkpoints import TrainedNetworks, networks_from_bytes
 from paperlib.pave.recording import Cell, recorded
 from paperlib.pave.settings import published_seeds
 from paperlib.repro.notebook import Notebook
@@ -66,6 +67,17 @@ class RecordedRuns:
             return np.array([record.table("episodes")[measure].mean() for record in records])
         tables = [record.table("geometry").set_index("action_units") for record in records]
         return np.array([table.loc[units, measure] for table in tables])
+
+    def has_networks(self, environment: str, algorithm: str, method: str) -> bool:
+        """Whether the networks of the cell's first seed are kept."""
+        record = self._records.get((environment, algorithm, method, self.seeds[0]))
+        return record is not None and "networks.pt" in record.contents
+
+    def networks(self, environment: str, algorithm: str, method: str) -> TrainedNetworks:
+        """The networks of the cell's first seed; NotRecorded if they are not kept."""
+        if not self.has_networks(environment, algorithm, method):
+            raise NotRecorded([(environment, algorithm, f"{method} with its networks")])
+        return networks_from_bytes(self._records[environment, algorithm, method, self.seeds[0]].file("networks.pt"))
 
     def episodes(self, environment: str, algorithm: str, method: str) -> pd.DataFrame:
         """The final episodes of all runs of a cell, with their seed."""

@@ -14,6 +14,8 @@ from scipy.stats import spearmanr
 from torch import nn
 
 from paperlib.pave.critic_geometry import mixed_hessian
+from paperlib.pave.evaluation import play_episodes
+from paperlib.pave.example_critics import NetworkCritic
 from paperlib.pave.printed_tables import ENVIRONMENTS, METHODS
 from paperlib.pave.recorded_runs import NotRecorded, RecordedRuns
 from paperlib.repro.statistics import mean_interval
@@ -161,9 +163,39 @@ def pointwise_bound_lower(runs: RecordedRuns) -> dict[str, dict[str, float]]:
     raise NotRecorded((e, TD3, f"{m} with the networks of every run") for e in ENVIRONMENTS for m in ("base", "pave"))
 
 
-def surfaces_needed() -> list[tuple[str, str, str]]:
-    """Cells whose networks the claims about surfaces need: one run of each method in each environment."""
-    return [(e, TD3, m) for e in ENVIRONMENTS for m in METHODS]
+def surfaces_of_all(runs: RecordedRuns) -> dict[str, int]:
+    """What the claims about surfaces count, from one network of each method in each environment, at a visited point of
+    Base; NotRecorded where networks are not kept.
+    """
+    missing = [(e, TD3, m) for e in ENVIRONMENTS for m in METHODS if not runs.has_networks(e, TD3, m)]
+    if missing:
+        raise NotRecorded((e, a, f"{m} with its networks") for e, a, m in missing)
+    heights = {e: _surfaces_of(runs, e) for e in ENVIRONMENTS}
+    return count_surfaces(heights)
+
+
+def _surfaces_of(runs: RecordedRuns, environment: str) -> dict[str, np.ndarray]:
+    critics = {m: runs.networks(environment, TD3, m) for m in METHODS}
+    episode = play_episodes(lambda s: critics["base"].act(s), environment, [[0]], backend="gymnasium")[0][0]
+    middle = len(episode.rewards) // 2
+    state, action = (torch.as_tensor(x[middle]).double() for x in (episode.observations, episode.environment_actions))
+    networks = {m: NetworkCritic(of.critics[0]) for m, of in critics.items()}
+    pair = steepest_pair(networks["base"], state, action)
+    return {m: surface(critic, state, action, pair)[0] for m, critic in networks.items()}
+
+
+def count_surfaces(heights: Mapping[str, Mapping[str, np.ndarray]]) -> dict[str, int]:
+    """Environments or surfaces that behave as claimed; heights by environment and method."""
+    mean = {e: {m: float(h.mean()) for m, h in of.items()} for e, of in heights.items()}
+    rough = {e: {m: roughness(h) for m, h in of.items()} for e, of in heights.items()}
+    alike = [0.5 <= mean[e][m] / mean[e]["base"] <= 2 for e in heights for m in ACTOR_SIDE]
+    jagged = [rough[e][m] >= 2 * rough[e]["pave"] for e in heights for m in METHODS if m != "pave"]
+    return {
+        "pave_lowest": environments_with_lowest(mean),
+        "pave_smoothest": environments_with_lowest(rough),
+        "others_alike": sum(alike),
+        "others_jagged": sum(jagged),
+    }
 
 
 # The printed tables by themselves
