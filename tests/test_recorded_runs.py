@@ -1,0 +1,354 @@
+"""Recorded runs, notebooks 07-09: what is measured where cells are complete, what is said where they are not."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from paperlib.pave import printed_tables
+from paperlib.pave.printed_tables import ENVIRONMENTS, METHODS
+from paperlib.pave.recorded_runs import NotRecorded, RecordedRuns, decide
+from paperlib.pave.verification import ablation_effects as ablation
+from paperlib.pave.verification import recorded_geometry as geometry
+from paperlib.pave.verification import return_and_smoothness as tables
+from paperlib.repro import verdicts
+from paperlib.repro.claims import load_claims
+
+CLAIMS = load_claims()
+SEEDS = (1, 2, 3, 4, 5)
+PRINTED = printed_tables.return_and_smoothness()
+TABLE_A, TABLE_B = printed_tables.critic_geometry(), printed_tables.gradient_cosine()
+TABLE_D, TABLE_E = printed_tables.ablation(), printed_tables.actor_side_combination()
+TABLE_F = printed_tables.geometry_during_training()
+
+
+def verdict(claim, measured, corrected=None):
+    return verdicts.decide(CLAIMS[f"pave.{claim}"], measured, corrected, "", "smoke").verdict
+
+
+def printed_value(algorithm, environment, method, measure):
+    table = PRINTED[(PRINTED["algorithm"] == algorithm) & (PRINTED["environment"] == environment)]
+    return float(table.set_index("method").loc[method, f"{measure}_mean"])
+
+
+def record(seed, *, steps=(), spread=0.01, **values):
+    """A run whose measures are those given, a little apart by seed; episodes spread around the return."""
+    jitter = spread * (seed - 3) / 2
+    values = {name: value * (1 + jitter) for name, value in values.items()}
+    episodes = pd.DataFrame({"return": np.linspace(-1, 1, 10) * 70 + values.get("return", 0.0)}).assign(
+        smoothness=values.get("smoothness", 0.0)
+    )
+    geometry_row = {
+        name: values.get(name, 0.0)
+        for name in ("mixed_hessian_sup", "negative_definite_rate", "cosine_mean", "flip_rate", "curvature_median")
+    }
+    evaluations = pd.DataFrame([{"step": step, **geometry_row} for step in steps])
+    frames = {
+        "episodes": episodes,
+        "geometry": pd.DataFrame([{"action_units": u, **geometry_row} for u in ("scaled", "environment")]),
+        "evaluations": evaluations,
+    }
+    return SimpleNamespace(table=frames.__getitem__, contents={})
+
+
+def runs_of(values):
+    """RecordedRuns from {(environment, algorithm, method): measures}."""
+    return RecordedRuns(
+        {(*cell, seed): record(seed, **measures) for cell, measures in values.items() for seed in SEEDS}, SEEDS
+    )
+
+
+AS_PRINTED = {
+    (e, a, m): {measure: printed_value(a, e, m, measure) for measure in ("return", "smoothness")}
+    for e in ENVIRONMENTS
+    for a in ("td3", "sac")
+    for m in METHODS
+}
+
+
+def changed(cells, **measures):
+    """The printed cells with some measures scaled."""
+    return {
+        cell: {name: value * measures.get(name, 1.0) for name, value in of.items()} if cell in cells else of
+        for cell, of in AS_PRINTED.items()
+    }
+
+
+ALL = runs_of(AS_PRINTED)
+OF_PAVE = [cell for cell in AS_PRINTED if cell[2] == "pave"]
+ROUGH_PAVE = runs_of(changed(OF_PAVE, smoothness=10.0))
+
+
+def test_a_cell_counts_with_all_its_seeds_and_what_is_missing_is_named():
+    some = RecordedRuns({("ant", "td3", "base", seed): record(seed) for seed in SEEDS[:4]}, SEEDS)
+    assert not some.has("ant", "td3", "base") and ALL.has("ant", "td3", "base")
+    with pytest.raises(NotRecorded, match="not run at this budget: ant td3 base, walker sac pave"):
+        some.require([("walker", "sac", "pave"), ("ant", "td3", "base")])
+    assert some.evaluations().empty
+
+
+def test_a_claim_without_its_runs_gets_the_missing_cells_and_with_them_a_verdict():
+    said = []
+    notebook = SimpleNamespace(
+        not_run=lambda claim, reason: said.append((claim, reason)) or "not run",
+        verdict=lambda claim, measured, artefact, **rest: said.append((claim, measured, rest)) or "decided",
+    )
+    empty = RecordedRuns({}, SEEDS)
+    measure = lambda runs: tables.best_of_all(runs, "walker", "td3", "return")  # noqa: E731
+    assert decide(notebook, "c", "f", lambda: measure(empty)) == "not run" and "walker td3 pave" in said[-1][1]
+    assert decide(notebook, "c", "f", lambda: measure(ALL)) == "decided" and set(said[-1][1]) == set(METHODS) - {"pave"}
+    assert decide(notebook, "c", "f", lambda: 1, lambda: measure(empty)) == "not run"
+    assert decide(notebook, "c", "f", lambda: 1, lambda: 2) == "decided" and said[-1][2] == {"corrected": 2}
+
+
+FACTORIAL = {
+    ("walker", "td3", ablation.key(row.configuration)): {
+        "return": row.return_mean,
+        "smoothness": row.smoothness_mean,
+        "flip_rate": 0.1,
+    }
+    for row in TABLE_D.itertuples()
+}
+GEOMETRY = {
+    (row.environment, "td3", row.method): {
+        "mixed_hessian_sup": row.mixed_hessian_sup,
+        "negative_definite_rate": np.nan_to_num(row.negative_definite_rate, nan=0.3),
+        "smoothness": row.mixed_hessian_sup / 1e4,
+    }
+    for row in TABLE_A.itertuples()
+}
+for row in TABLE_B.itertuples():
+    GEOMETRY[row.environment, "td3", row.method] |= {"cosine_mean": row.cosine_mean, "flip_rate": row.flip_rate}
+WITH_GEOMETRY = runs_of(GEOMETRY)
+
+
+def flat(cells, name, value):
+    """The printed geometry with one measure replaced in some cells."""
+    return runs_of({cell: of | ({name: value} if cell[2] in cells else {}) for cell, of in GEOMETRY.items()})
+
+
+MUTATIONS = {
+    "table1.td3_return.walker": (
+        lambda r: tables.cell_means(r, PRINTED, "td3", "return", "walker"),
+        ALL,
+        runs_of(changed([("walker", "td3", m) for m in METHODS], **{"return": 1.3})),
+    ),
+    "table2.sac_smoothness.ant": (
+        lambda r: tables.cell_means(r, PRINTED, "sac", "smoothness", "ant"),
+        ALL,
+        runs_of(changed([("ant", "sac", m) for m in METHODS], smoothness=0.5)),
+    ),
+    "td3.smoother_than_base": (lambda r: tables.smoother_than_base(r, "td3"), ALL, ROUGH_PAVE),
+    "td3.walker_best_return": (
+        lambda r: tables.best_of_all(r, "walker", "td3", "return"),
+        ALL,
+        runs_of(changed(OF_PAVE, **{"return": 0.5})),
+    ),
+    "td3.walker_smoothest": (lambda r: tables.best_of_all(r, "walker", "td3", "smoothness"), ALL, ROUGH_PAVE),
+    "tables.smoothness_wins": (lambda r: tables.smoothness_wins(tables.recorded_smoothness(r)), ALL, ROUGH_PAVE),
+    "sac.reacher_actor_side_as_smooth": (
+        lambda r: tables.actor_side_over_pave(r, "reacher", "sac"),
+        ALL,
+        runs_of(changed(OF_PAVE, smoothness=0.1)),
+    ),
+    "sac.pendulum_smoothest": (lambda r: tables.best_of_all(r, "pendulum", "sac", "smoothness"), ALL, ROUGH_PAVE),
+    "sac.ant_grad_highest_return": (
+        lambda r: tables.best_of_all(r, "ant", "sac", "return", "grad"),
+        runs_of(changed([("ant", "sac", "grad")], **{"return": 2.0})),
+        runs_of(changed(OF_PAVE, **{"return": 2.0})),
+    ),
+    "geometry.lowest_mixed_hessian": (
+        lambda r: geometry.environments_with_lowest(geometry.mean_by_method(r, "mixed_hessian_sup")),
+        WITH_GEOMETRY,
+        flat({"pave"}, "mixed_hessian_sup", 1e6),
+    ),
+    "geometry.dictates_policy": (
+        geometry.correlation_with_smoothness,
+        WITH_GEOMETRY,
+        runs_of({c: of | {"smoothness": -of["smoothness"]} for c, of in GEOMETRY.items()}),
+    ),
+    "geometry.pave_mostly_concave": (
+        lambda r: geometry.rates(r, "pave"),
+        WITH_GEOMETRY,
+        flat({"pave"}, "negative_definite_rate", 0.2),
+    ),
+    "geometry.asap_hopper_worse": (
+        lambda r: float(
+            np.divide(*(r.scores("hopper", "td3", m, "mixed_hessian_sup").mean() for m in ("asap", "base")))
+        ),
+        flat({"asap"}, "mixed_hessian_sup", 1e6),
+        flat({"asap"}, "mixed_hessian_sup", 1.0),
+    ),
+    "geometry.flip_reduction": (
+        lambda r: geometry.environments_with_factor(geometry.mean_by_method(r, "flip_rate", ("base", "pave")), 2.0),
+        WITH_GEOMETRY,
+        flat({"base"}, "flip_rate", 0.001),
+    ),
+    "table_a.hopper": (
+        lambda r: geometry.cell_means(r, TABLE_A, "hopper", ("mixed_hessian_sup", "negative_definite_rate")),
+        WITH_GEOMETRY,
+        flat(set(METHODS), "mixed_hessian_sup", 1.0),
+    ),
+    "table_d.return": (
+        lambda r: ablation.factorial_means(r, TABLE_D, "return"),
+        runs_of(FACTORIAL),
+        runs_of({c: of | {"return": 1.0} for c, of in FACTORIAL.items()}),
+    ),
+    "ablation.without_curv_less_smooth": (
+        ablation.less_smooth_without_curv,
+        runs_of(FACTORIAL),
+        runs_of({c: of | {"smoothness": 1.0 + (c[2] == "base")} for c, of in FACTORIAL.items()}),
+    ),
+    "ablation.all_three_smoothest": (
+        ablation.all_three_smoothest,
+        runs_of(FACTORIAL),
+        runs_of({c: of | {"smoothness": 1.0 + (c[2] == "pave")} for c, of in FACTORIAL.items()}),
+    ),
+    "ablation.vfc_fewer_flips": (
+        ablation.fewer_flips_with_vfc,
+        runs_of({c: of | {"flip_rate": 0.1 + (c[2] == "base")} for c, of in FACTORIAL.items()}),
+        runs_of({c: of | {"flip_rate": 0.1 + (c[2] == "vfc")} for c, of in FACTORIAL.items()}),
+    ),
+}
+
+
+@pytest.mark.parametrize("claim", MUTATIONS)
+def test_runs_that_behave_otherwise_turn_the_verdict(claim):
+    measure, right, wrong = MUTATIONS[claim]
+    assert verdict(claim, measure(right)) == "holds"
+    assert verdict(claim, measure(wrong)) == "does not hold"
+    with pytest.raises(NotRecorded):
+        measure(RecordedRuns({}, SEEDS))
+
+
+def test_spread_over_runs_and_pooled_spread_are_told_apart():
+    ratios = [tables.ratio_of_spreads(ALL, PRINTED.assign(return_std=45.0), pooled=pooled) for pooled in (False, True)]
+    assert ratios[1] == pytest.approx(1.0, abs=0.1) and ratios[0] > 1.5 or ratios[0] < 0.9
+    with pytest.raises(NotRecorded):
+        tables.ratio_of_spreads(RecordedRuns({}, SEEDS), PRINTED, pooled=True)
+
+
+def test_the_return_of_reacher_alone_falls_in_print():
+    measured, corrected = tables.return_change(ALL, "td3"), tables.return_change(ALL, "td3", leave_out=["reacher"])
+    assert verdict("td3.return_kept", measured, corrected) == "holds with a correction"
+    worse = runs_of(changed(OF_PAVE, **{"return": 0.5}))
+    measured, corrected = (tables.return_change(worse, "td3", leave_out=out) for out in ((), ("reacher",)))
+    assert verdict("td3.return_kept", measured, corrected) == "does not hold"
+
+
+def test_checkpoints_are_read_at_the_printed_steps():
+    steps = {e: sorted(set(TABLE_F.loc[TABLE_F["environment"] == e, "step"])) for e in ("lunar", "walker")}
+    cells = {}
+    for environment, of in steps.items():
+        for method in ("base", "pave"):
+            for seed in SEEDS:
+                made = record(seed, steps=of, mixed_hessian_sup=500.0, negative_definite_rate=0.5)
+                cells[environment, "td3", method, seed] = made
+    runs = RecordedRuns(cells, SEEDS)
+    assert set(geometry.base_over_pave_at_checkpoints(runs, TABLE_F, "walker").values()) == {1.0}
+    assert geometry.growth(runs, TABLE_F, "pave", "lunar") == pytest.approx(1.0)
+    assert geometry.rate_rise_failures(runs, TABLE_F) == {"cases": 4, "failures": 0}
+    assert verdict("table_f.lunar", geometry.checkpoint_means(runs, TABLE_F, "lunar")) == "does not hold"
+    missing = RecordedRuns({cell: record(cell[3], steps=[1]) for cell in cells}, SEEDS)
+    with pytest.raises(NotRecorded, match="at step"):
+        geometry.growth(missing, TABLE_F, "pave", "lunar")
+
+
+def test_steps_between_which_a_rate_falls_are_failures():
+    assert geometry.rises({("a", 1): 0.1, ("a", 2): 0.3, ("b", 1): 0.5, ("b", 9): 0.4}) == {"cases": 2, "failures": 1}
+
+
+def test_surfaces_are_counted_as_the_claims_say():
+    hill = np.add.outer(np.arange(6.0), np.zeros(6)) + 1
+    jagged = hill + 3 * (np.indices((6, 6)).sum(axis=0) % 2)
+    of = {"base": jagged, "caps": jagged, "grad": jagged, "asap": 5 * jagged, "pave": 0.1 * hill + 0.01 * jagged}
+    counted = geometry.count_surfaces(dict.fromkeys(ENVIRONMENTS, of))
+    assert counted == {"pave_lowest": 6, "pave_smoothest": 6, "others_alike": 12, "others_jagged": 24}
+    assert geometry.roughness(hill) == pytest.approx(0.0, abs=1e-12)
+
+
+def test_effects_recover_those_that_scores_were_made_from():
+    generator = np.random.default_rng(0)
+    scores = {
+        m: 1.0 - 0.5 * ("curv" in m or m == "pave") + 0.2 * (m in ("mpr_vfc", "pave")) + 1e-3 * generator.normal(size=4)
+        for m in ablation.CONFIGURATIONS
+    }
+    found = ablation.effects(scores).set_index("effect")["mean"]
+    assert found["CURV"] == pytest.approx(-0.5, abs=0.01) and found["MPR x VFC"] == pytest.approx(0.1, abs=0.01)
+    assert found["MPR x CURV"] == pytest.approx(0.0, abs=0.01)
+
+
+PRINTED_CLAIMS = {
+    "printed.smoothness_wins": (
+        lambda t: tables.smoothness_wins(tables.printed_smoothness(t)),
+        PRINTED,
+        PRINTED.assign(smoothness_mean=1.0),
+    ),
+    "printed.td3_smoother": (tables.printed_td3_failures, PRINTED, PRINTED.assign(smoothness_mean=1.0)),
+    "printed.sac_statements": (tables.printed_sac_failures, PRINTED, PRINTED.assign(return_mean=1.0)),
+    "printed.without_curv_less_smooth": (
+        ablation.printed_factorial_failures,
+        TABLE_D,
+        TABLE_D.assign(smoothness_mean=1.0),
+    ),
+    "printed.caps_adds_nothing": (
+        ablation.printed_change_by_caps,
+        TABLE_E,
+        TABLE_E.assign(smoothness=[1.0, 2.0, 3.0, 4.0]),
+    ),
+    "printed.critic_side_statements": (
+        ablation.printed_critic_side_failures,
+        printed_tables.critic_side_baselines(),
+        printed_tables.critic_side_baselines().assign(smoothness=1.0),
+    ),
+    "printed.base_growth": (
+        lambda t: geometry.printed_growth(t, "base", ["lunar"])["lunar"],
+        TABLE_F,
+        TABLE_F.assign(mixed_hessian_sup=5.0),
+    ),
+    "printed.negative_definite_rises": (
+        geometry.printed_rises,
+        TABLE_F,
+        TABLE_F.assign(negative_definite_rate=-TABLE_F["negative_definite_rate"]),
+    ),
+    "printed.lowest_mixed_hessian": (
+        lambda t: geometry.environments_with_lowest(geometry.printed_means(t, "mixed_hessian_sup")),
+        TABLE_A,
+        TABLE_A.assign(mixed_hessian_sup=-TABLE_A["mixed_hessian_sup"]),
+    ),
+    "printed.flip_reduction": (
+        lambda t: geometry.environments_with_factor(geometry.printed_means(t, "flip_rate"), 1.95, 11.5),
+        TABLE_B,
+        TABLE_B.assign(flip_rate=0.1),
+    ),
+}
+
+
+@pytest.mark.parametrize("claim", PRINTED_CLAIMS)
+def test_other_printed_numbers_turn_the_verdict(claim):
+    measure, printed, other = PRINTED_CLAIMS[claim]
+    assert verdict(claim, measure(printed)) == "holds"
+    assert verdict(claim, measure(other)) == "does not hold"
+
+
+def test_repeated_numbers_agree_until_one_is_changed():
+    table_c = printed_tables.critic_side_baselines()
+    assert (
+        verdict("printed.copies_agree", ablation.largest_difference_of_copies(PRINTED, TABLE_A, table_c, TABLE_E))
+        == "holds"
+    )
+    other = TABLE_E.assign(smoothness=2 * TABLE_E["smoothness"])
+    assert (
+        verdict("printed.copies_agree", ablation.largest_difference_of_copies(PRINTED, TABLE_A, table_c, other))
+        != "holds"
+    )
+
+
+def test_the_table_beside_print_has_a_row_per_printed_cell_and_says_what_is_not_run():
+    one_cell = {("pendulum", "sac", "base"): AS_PRINTED["pendulum", "sac", "base"]}
+    table = tables.against_print(runs_of(one_cell), PRINTED, "return")
+    assert len(table) == len(PRINTED) == 60 and (table["runs"] == "not run").sum() == 59
+    assert table.loc[table["runs"] == "5", "rule"].tolist() == ["agrees"]
+    improvement = tables.improvement_over_base(ALL)
+    assert len(improvement) == 2 * 4 * 2 * 7
