@@ -116,6 +116,10 @@ FORCE:
 publish: reproduce ## Reproduce, then copy the outputs back into notebooks/, ready to commit
 	@$(PAPERLIB) publish
 
+.PHONY: results
+results: $(READY) ## Write RESULTS.md from the recorded tables
+	@OMP_NUM_THREADS=1 $(RUN) -m paperlib.results_page
+
 ## Checks
 
 .PHONY: test

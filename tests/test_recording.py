@@ -81,3 +81,45 @@ def test_the_grid_counts_recorded_runs(runs, store):
     assert grid.loc[("sac", "caps"), "pendulum"] == "1 of 2"
     assert grid.loc[("sac", "caps"), "hopper"] == "0 of 2"
     assert list(grid.columns) == ["pendulum", "hopper"]
+
+
+def test_without_a_gpu_nothing_is_trained_and_it_is_said_what_it_would_take(runs, store, capsys, monkeypatch):
+    monkeypatch.setattr(recording.torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(recording, "train", None)  # any training would fail
+    recording.train_missing("tiny", store)
+    said = capsys.readouterr().out
+    assert f"{len(runs)} runs of tiny" in said and "--train pendulum sac base tiny" in said and "not measured" in said
+    for run in runs:
+        finish(store, run)
+    recording.train_missing("tiny", store)
+    assert capsys.readouterr().out == ""
+
+
+def test_with_a_gpu_only_what_is_missing_is_trained(runs, store, monkeypatch):
+    trained = []
+    monkeypatch.setattr(recording.torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(recording, "train", lambda missing, store, workers: trained.extend(missing))
+    finish(store, runs[0])
+    recording.train_missing("tiny", store)
+    assert trained == runs[1:]
+
+
+def test_hours_count_an_environment_and_algorithm_once(runs):
+    assert recording.gpu_hours(runs) == pytest.approx(2 * 100 / recording.AIMED_RATE / 3600)
+
+
+def test_one_cell_can_be_trained_by_name(runs, store, monkeypatch):
+    trained = []
+    monkeypatch.setattr(recording, "train", lambda cell, store: trained.extend(cell))
+    recording.train_cell("tiny", "hopper", "sac", "caps", store)
+    assert {(run.environment, run.method) for run in trained} == {("hopper", "caps")} and len(trained) == 2
+    with pytest.raises(ValueError, match="no cell ant sac caps"):
+        recording.train_cell("tiny", "ant", "sac", "caps", store)
+
+
+def test_the_status_report_has_the_grid_and_the_hours(runs, store, monkeypatch):
+    monkeypatch.setattr(recording, "EXPERIMENTS", ("tiny",))
+    finish(store, runs[0])
+    list(recording.record_finished("tiny", store))
+    report = recording.status_report()
+    assert "1 of 2" in report and f"{len(runs) - 1} runs missing" in report and "GPU hours" in report

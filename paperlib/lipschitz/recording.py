@@ -73,6 +73,15 @@ def record_finished(experiment: str, source: RunStore) -> Iterator[Run]:
             yield run
 
 
+def status_report() -> str:
+    """How much of each experiment is recorded, for `paperlib status`."""
+    lines = ["step-size experiments at the paper's budgets, recorded under data/results"]
+    for experiment in EXPERIMENTS:
+        records = recorded(paper_runs(experiment))
+        lines.append(f"  {experiment}: {sum(record is not None for record in records)} of {len(records)}")
+    return "\n".join(lines)
+
+
 def main() -> None:
     """The command line."""
     parser = argparse.ArgumentParser(prog="python -m paperlib.lipschitz.recording", description=__doc__.splitlines()[0])
@@ -83,8 +92,7 @@ def main() -> None:
         if not arguments.show:
             for run in record_finished(experiment, RunStore(arguments.source)):
                 print("recorded", experiment, run.name)
-        records = recorded(paper_runs(experiment))
-        print(f"{experiment}: {sum(record is not None for record in records)} of {len(records)} recorded")
+    print(status_report())
 
 
 if __name__ == "__main__":

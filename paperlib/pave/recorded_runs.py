@@ -14,11 +14,12 @@ import numpy as np
 import pandas as pd
 
 from paperlib.pave.checkpoints import TrainedNetworks, networks_from_bytes
-from paperlib.pave.recording import Cell, recorded
-from paperlib.pave.settings import published_seeds
+from paperlib.pave.recording import Cell, cell_of, recorded, train_missing
+from paperlib.pave.settings import published_seeds, published_steps
+from paperlib.repro import paths
 from paperlib.repro.notebook import Notebook
 from paperlib.repro.statistics import mean_interval, probability_of_improvement
-from paperlib.repro.store import Record
+from paperlib.repro.store import Record, RunStore
 
 FROM_EPISODES = ("return", "smoothness")
 
@@ -108,9 +109,22 @@ class RecordedRuns:
         return self.below(environment, algorithm, other, method, measure)
 
 
-def recorded_runs(experiment: str = "published") -> RecordedRuns:
-    """The runs kept under data/results."""
-    return RecordedRuns(recorded(experiment))
+def recorded_runs(experiment: str = "published", profile: str = "quick") -> RecordedRuns:
+    """The runs kept under data/results; at profile `paper` also those of the run store, which lacking ones join first.
+
+    Without a GPU nothing is trained, and it is said what it would take.
+    """
+    records = recorded(experiment)
+    if profile == "paper":
+        store = RunStore(paths.runs_folder())
+        train_missing(experiment, store)
+        records = {cell_of(record): record for record in store.records(experiment) if is_paper(record)} | records
+    return RecordedRuns(records)
+
+
+def is_paper(record: Record) -> bool:
+    """Whether a record of the run store is at the published budget."""
+    return record.spec["budget"]["steps"] == published_steps(record.spec["environment"])
 
 
 def decide(notebook: Notebook, claim: str, artefact: str | Path, measure: Callable[[], Any], corrected=None) -> str:

@@ -10,6 +10,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from importlib.metadata import entry_points
 from pathlib import Path
 
 import pandas as pd
@@ -19,6 +20,9 @@ from paperlib.repro.catalogue import CatalogueEntry, existing_notebooks, load_ca
 from paperlib.repro.claims import PAPERS, LedgerError
 from paperlib.repro.profiles import DEFAULT_PROFILE, PROFILES, Profile
 from paperlib.repro.store import RunStore
+
+STATUS_REPORTS = "paperlib.status_reports"
+"""Entry points of what packages have to say in `paperlib status`: functions without arguments that return text."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -137,6 +141,8 @@ def _status(options: argparse.Namespace) -> int:
     print(tables.to_text(pd.DataFrame(rows, columns=["notebook", "state", "profile"])))
     print()
     _print_runs()
+    for report in entry_points(group=STATUS_REPORTS):
+        print(f"\n{report.load()()}")
     print()
     _print_artefacts()
     return int(any(row["state"] == pipeline.FAILED for row in rows))

@@ -1,0 +1,145 @@
+"""RESULTS.md from the recorded tables; `make results` writes it, and a test says when it has drifted."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import pandas as pd
+
+from paperlib.lipschitz import recording as step_sizes
+from paperlib.lipschitz.verification import ascent_records, lqg_records, lqg_steps
+from paperlib.pave import printed_tables
+from paperlib.pave.recorded_runs import RecordedRuns, recorded_runs
+from paperlib.pave.recording import recorded
+from paperlib.repro import paths
+
+HEAD = """# Results
+
+Written by `make results` from the tables under `data/results`; do not edit. Every number is measured unless it says
+*printed*; no run is left out, and a cell that is not recorded says *not run*. Verdicts on single claims are on the
+scoreboard (`notebooks/18_scoreboard.ipynb`).
+
+**Requirements.** The environment of the README (`requirements.lock`); recorded training used the versions named in
+the `record.json` beside each table.
+
+**Command.** `make reproduce PROFILE=paper` makes what is not recorded: training needs a GPU (without one it says how to
+train a single cell), the step-size experiments take a CPU.
+
+**Known differences from the papers.**
+
+- PAVE: runs that differ in seed or coefficients train as one program, with one compiled or captured update; random
+  numbers therefore differ from the released code's, distributions do not. GRAD and ASAP have no previous state at an
+  episode's first step, where the released code takes the last state of the episode before; the term is masked there.
+- PAVE: the printed standard deviations pool episodes and runs. Intervals here are over runs.
+- Step sizes: actions beyond the limits are applied, and paid for, as the nearest admissible ones. The printed
+  transition constants of the mass-spring-damper hold in no norm (c1) or not in the Euclidean one (c2). The ship is
+  simulated without the stray factor omega of the printed equation, unless "as printed" is said. LQG: action bound,
+  start and episodes are not printed; here |a| <= 2, theta = -0.5, 20 episodes.
+"""
+
+NAMES = {"lunar": "LunarLander", "walker": "Walker2d"}
+
+
+def page() -> str:
+    """The whole file."""
+    return "\n".join([HEAD, *_pave(), *_step_sizes(), ""])
+
+
+def _markdown(table: pd.DataFrame) -> str:
+    """A pipe table; cells as they are."""
+    rows = [list(table.columns), ["---"] * len(table.columns), *table.astype(str).to_numpy().tolist()]
+    return "\n".join("| " + " | ".join(row) + " |" for row in rows)
+
+
+# PAVE
+
+
+def _pave() -> Iterable[str]:
+    runs, printed = recorded_runs(), printed_tables.return_and_smoothness()
+    for number, algorithm in ((1, "td3"), (2, "sac")):
+        for measure in ("return", "smoothness"):
+            better = "higher" if measure == "return" else "lower"
+            yield f"## PAVE, Table {number} ({algorithm.upper()}): {measure}, {better} is better\n"
+            yield "Printed mean ± deviation; below it ours: mean over runs [95 % interval over runs] (runs).\n"
+            yield _markdown(_metric_table(runs, printed, algorithm, measure)) + "\n"
+    yield "Learning curves, spectra and both readings of the deviations: `notebooks/07_return_and_smoothness.ipynb`"
+    yield "(lines are means over runs, bands 95 % bootstrap intervals); geometry of the critics: notebook 08.\n"
+    yield "### Training times\n"
+    yield _markdown(_training_times()) + "\n"
+
+
+def _metric_table(runs: RecordedRuns, printed: pd.DataFrame, algorithm: str, measure: str) -> pd.DataFrame:
+    rows = []
+    for environment in printed_tables.ENVIRONMENTS:
+        here = printed[(printed["algorithm"] == algorithm) & (printed["environment"] == environment)].set_index(
+            "method"
+        )
+        row = {"environment": NAMES.get(environment, environment.capitalize())}
+        for method in printed_tables.METHODS:
+            value = here.loc[method]
+            ours = "not run"
+            if runs.has(environment, algorithm, method):
+                found = runs.interval(environment, algorithm, method, measure)
+                digits = 1 if measure == "return" else 3
+                low, high, mean = (f"{found[name]:.{digits}f}" for name in ("low", "high", "mean"))
+                ours = f"**{mean}** [{low}, {high}] ({found['runs']})"
+            row[method] = f"{value[f'{measure}_mean']:g} ± {value[f'{measure}_std']:g}<br>{ours}"
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def _training_times() -> pd.DataFrame:
+    """A row per recorded cell; its runs train together, so they share one wall time."""
+    rows = {}
+    for (environment, algorithm, method, _), record in sorted(recorded("published").items()):
+        found = record.provenance
+        rows[environment, algorithm, method] = {
+            "environment": environment,
+            "algorithm": algorithm,
+            "method": method,
+            "runs together": found["batch_of_runs"],
+            "wall time": f"{found['wall_time_s'] / 60:.0f} min",
+            "environment steps/s, all runs": f"{found['steps_per_second']:.0f}",
+            "hardware": f"{found['device']}, {found['cpu']}, {found['cpu_cores']} cores",
+            "date": found["date"][:10],
+        }
+    return pd.DataFrame(rows.values())
+
+
+# Step sizes
+
+
+def _step_sizes() -> Iterable[str]:
+    yield "## Step sizes, Table 2: iterations on LQG to within 0.01 of the optimal parameter\n"
+    yield "The numbers of Table 2 are not in our copy of the paper. GPOMDP: mean over 10 runs [95 % interval].\n"
+    records = [record for record in step_sizes.recorded(step_sizes.paper_runs("lqg")) if record is not None]
+    yield _markdown(lqg_records.table_two(lqg_records.runs_table(records), lqg_steps.iterations())) + "\n"
+    for experiment, title in (
+        ("mass_spring_damper", "Figs. 2 and 3: mass-spring-damper"),
+        ("ship_steering", "Figs. 4 and 5: ship steering"),
+    ):
+        records = [record for record in step_sizes.recorded(step_sizes.paper_runs(experiment)) if record is not None]
+        yield f"## Step sizes, {title}\n"
+        yield "The curves are not in our copy of the paper. Means over runs [95 % interval over runs].\n"
+        yield _markdown(_ascent_table(records)) + "\n"
+    yield "Curves (means over runs; shading: 95 % interval of the mean, in Fig. 4 the standard deviation over runs):"
+    yield "`notebooks/14_lqg.ipynb`, `15_mass_spring_damper.ipynb`, `16_ship_steering.ipynb`.\n"
+
+
+def _ascent_table(records: list) -> pd.DataFrame:
+    ascents = ascent_records.Ascents(records)
+    cells = list(dict.fromkeys(record.spec["cell"] for record in records))
+    table = ascent_records.summary(ascents, cells)
+    sizes = {cell: ascents.spec(cell) for cell in cells}
+    budget = [f"{sizes[c]['runs']} x {sizes[c]['iterations']:,}" for c in table["cell"]]
+    table.insert(2, "runs x iterations", budget)
+    return table
+
+
+def main() -> None:
+    """Write RESULTS.md."""
+    paths.write_atomically(paths.project_folder() / "RESULTS.md", page())
+
+
+if __name__ == "__main__":
+    main()
