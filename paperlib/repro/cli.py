@@ -10,7 +10,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from importlib.metadata import entry_points
+from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 
 import pandas as pd
@@ -142,10 +142,18 @@ def _status(options: argparse.Namespace) -> int:
     print()
     _print_runs()
     for report in entry_points(group=STATUS_REPORTS):
-        print(f"\n{report.load()()}")
+        print(f"\n{_text_of(report)}")
     print()
     _print_artefacts()
     return int(any(row["state"] == pipeline.FAILED for row in rows))
+
+
+def _text_of(report: EntryPoint) -> str:
+    """What a package has to say; a checkout without its data must not hide the rest of the status."""
+    try:
+        return report.load()()
+    except FileNotFoundError as error:
+        return f"{report.name}: {error}"
 
 
 def _print_runs() -> None:
