@@ -98,7 +98,7 @@ def angle_figure(ascents: Ascents, cells: Sequence[str]) -> Figure:
         points = panel.scatter(
             np.degrees(trace["angle"]), trace["mss_over_sss_mlc"], c=trace["iteration"], s=4, cmap="viridis", lw=0
         )
-        panel.set(title=cell, xlabel="angle between |gradient| and constants, degrees", yscale="log")
+        panel.set(title=cell, xlabel="angle between |gradient| and constants, degrees")
     axes[0].set_ylabel("guarantee of MSS-MLC over SSS-MLC")
     figure.colorbar(points, ax=axes, label="iteration")
     budget_label(figure, budget_of(ascents, cells[0]).split(";")[0])
@@ -106,14 +106,15 @@ def angle_figure(ascents: Ascents, cells: Sequence[str]) -> Figure:
 
 
 def audit_figure(ascents: Ascents, cells: Sequence[str]) -> Figure:
-    """Share of updates that improve by less than guaranteed, by tenth of the iterations."""
+    """Percentage of updates that improve by less than guaranteed, by tenth of the iterations."""
     figure, axes = plt.subplots(1, len(cells), figsize=(4.6 * len(cells), 4.4), sharey=True, squeeze=False)
     for panel, cell in zip(axes[0], cells, strict=True):
         for rule in LABELS:
-            share = ascents.table("tenths", cell, rule).groupby("tenth")["violations"].mean()
-            panel.plot(share.index + 1, share, _STYLE_OF[rule], marker=".", color=_COLOUR_OF[rule], label=LABELS[rule])
-        panel.set(title=cell, xlabel="tenth of the iterations", ylim=(-0.02, 1.02), xticks=[1, 4, 7, 10])
-    axes[0, 0].set_ylabel("updates below their guarantee")
+            share = 100 * ascents.table("tenths", cell, rule).groupby("tenth")["violations"].mean()
+            style = {"color": _COLOUR_OF[rule], "marker": ".", "label": LABELS[rule]}
+            panel.plot(share.index + 1, share, _STYLE_OF[rule], **style)
+        panel.set(title=cell, xlabel="tenth of the iterations", xticks=[1, 4, 7, 10])
+    axes[0, 0].set(ylabel="updates below their guarantee, %", ylim=(0, max(1, 1.05 * axes[0, 0].get_ylim()[1])))
     _legend(figure, axes[0, 0])
     budget_label(figure, budget_of(ascents, cells[0]).split(";")[0])
     return figure
