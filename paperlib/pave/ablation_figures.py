@@ -2,16 +2,44 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import matplotlib.pyplot as plt
 import pandas as pd
 import seaborn as sns
 from matplotlib.figure import Figure
 
+from paperlib.pave.experiments import Run
+from paperlib.pave.recorded_figures import NAMES
+from paperlib.pave.settings import Coefficients
 from paperlib.pave.training_figures import display_name
-from paperlib.pave.verification.ablation_effects import CONFIGURATIONS, key
+from paperlib.pave.verification.ablation_effects import CONFIGURATIONS, SWEPT, key
 from paperlib.repro.figures import budget_label, colours
 
+_CRITIC_SIDE_LABELS = {
+    "base": "Base",
+    "sn_critic": "SN-Critic",
+    "gp_critic": "GP-Critic",
+    "pave": "PAVE",
+    "pave_sphere": "PAVE, sphere (ours)",
+}
+_SWEPT_TITLES = {
+    "mpr": r"$\lambda_1$ (MPR)",
+    "vfc": r"$\lambda_2$ (VFC)",
+    "curv": r"$\lambda_3$ (Curv)",
+    "sigma": r"$\sigma$ (MPR)",
+    "delta": r"$\delta$ (Curv)",
+}
 _LABELS = ["Base", "MPR", "VFC", "MPR+VFC", "Curv", "MPR+Curv", "VFC+Curv", "PAVE"]
+
+
+def live_budget(runs: Sequence[Run]) -> str:
+    """The label of a figure of live runs, from what was asked for."""
+    run, seeds = runs[0], len({run.seed for run in runs})
+    return (
+        f"live, reduced budget: {NAMES[run.environment]}, {run.algorithm.upper()}, {seeds} runs each, "
+        f"{run.budget.steps:,} steps, hidden layers {run.settings.hidden}"
+    )
 
 
 def factorial_figure(scores: pd.DataFrame, printed: pd.DataFrame, budget: str) -> Figure:
@@ -46,6 +74,49 @@ def effects_figure(effects: pd.DataFrame, budget: str) -> Figure:
         panel.set(title=measure, xlabel="change by the loss, or by losses together", yticks=part.index)
         panel.set_yticklabels(part["effect"])
     axes[0].invert_yaxis()
+    budget_label(figure, budget)
+    return figure
+
+
+def critic_side_figure(scores: pd.DataFrame, budget: str) -> Figure:
+    """What each way to regularise a critic does, run by run: method, seed and the measures below."""
+    measures = {
+        "return": "return",
+        "smoothness": "smoothness",
+        "mixed_hessian_sup": "$M_{sup}$",
+        "curvature_median": r"median of $\mu=-\lambda_{max}(H_{aa})$",
+        "negative_definite_rate": "negative-definite rate",
+    }
+    methods = list(dict.fromkeys(scores["method"]))
+    figure, axes = plt.subplots(1, len(measures), figsize=(16.0, 4.2))
+    for panel, (measure, title) in zip(axes, measures.items(), strict=True):
+        for k, method in enumerate(methods):
+            runs = scores.loc[scores["method"] == method, measure]
+            panel.plot([k] * len(runs), runs, "o", color=f"C{k}", alpha=0.6)
+            panel.plot([k - 0.25, k + 0.25], [runs.mean()] * 2, color=f"C{k}", lw=2)
+        panel.set_title(title)
+        panel.set_xticks(range(len(methods)), [_CRITIC_SIDE_LABELS[m] for m in methods], rotation=45, ha="right")
+    axes[3].axhline(0, color="0.4", lw=1)
+    budget_label(figure, budget)
+    return figure
+
+
+def sensitivity_figure(scores: pd.DataFrame, published: Coefficients, budget: str) -> Figure:
+    """Return and smoothness over each swept coefficient, the others as published (dotted: its published value).
+
+    scores: columns coefficient, value, seed, return, smoothness.
+    """
+    figure, axes = plt.subplots(2, len(SWEPT), figsize=(16.0, 6.0), sharex="col", sharey="row")
+    for column, name in zip(axes.T, SWEPT, strict=True):
+        part = scores[scores["coefficient"] == name]
+        for panel, measure in zip(column, ("return", "smoothness"), strict=True):
+            panel.plot(part["value"], part[measure], "o", color="C0", alpha=0.5, ms=4)
+            panel.plot(part.groupby("value")[measure].mean(), color="C0")
+            panel.axvline(getattr(published, name), color="0.4", ls=":")
+        column[0].set(title=_SWEPT_TITLES[name], xscale="log")
+        column[1].set_xlabel("value")
+    axes[0, 0].set_ylabel("return")
+    axes[1, 0].set(ylabel="smoothness", ylim=(0, None))
     budget_label(figure, budget)
     return figure
 

@@ -18,6 +18,7 @@ from paperlib.pave.replay import Minibatch
 from paperlib.pave.settings import AlgorithmSettings, Coefficients, asap_target_tau
 from paperlib.pave.streams import RandomStreams
 
+_CRITIC_TERMS = {"pave", "gp"}
 DIAGNOSTICS = ("td_loss", "mpr", "vfc", "curv", "actor_loss", "actor_term")
 
 
@@ -27,7 +28,7 @@ class UpdateNoise(NamedTuple):
     next_actions: torch.Tensor  # (R, B, d_a): TD3's target smoothing, or SAC's action at s'
     actions: torch.Tensor | None = None  # (R, B, d_a): SAC's action at s
     states: torch.Tensor | None = None  # (R, B, d_s): MPR
-    probes: torch.Tensor | None = None  # (R, B, d_a), +-1: Curv
+    probes: torch.Tensor | None = None  # (R, B, d_a), +-1 or of squared length d_a: Curv
     caps: torch.Tensor | None = None  # (R, B, d_s): CAPS
 
 
@@ -76,6 +77,8 @@ class ActorCritic:
             # From its own stream: a run's other weights must not depend on the methods it is stacked with.
             self.actor.add_outputs(action_dim, streams.generators("predictor weights"))
         self.critic = StackedMLP(critic_sizes, streams.generators("critic weights"), networks_per_run=2, **on)
+        if settings.spectral_critic:
+            self.critic.track_spectra()
         self.critic_target = copy.deepcopy(self.critic).requires_grad_(False)
         if "asap" in self.terms:
             self.predictor_target = copy.deepcopy(self.actor).requires_grad_(False)
@@ -95,11 +98,12 @@ class ActorCritic:
         """The random numbers of the next update, each from its own stream."""
         d_s, d_a, size = batch.states.shape[2], self.action_dim, batch.states.shape[1]
         pave, caps = "pave" in self.terms, "caps" in self.terms
+        draw_probes = self.streams.sphere if self.settings.probes == "sphere" else self.streams.signs
         return UpdateNoise(
             next_actions=self.streams.normal("next actions", size, d_a),
             actions=self.streams.normal("actions", size, d_a) if self.needs_action_noise else None,
             states=self.streams.normal("mpr", size, d_s) if pave else None,
-            probes=self.streams.signs("probes", size, d_a) if pave else None,
+            probes=draw_probes("probes", size, d_a) if pave else None,
             caps=self.streams.normal("caps", size, d_s) if caps else None,
         )
 
@@ -130,6 +134,14 @@ class ActorCritic:
         c = self.coefficients
         return torch.stack([td, c["mpr"] * mpr, c["vfc"] * vfc, c["curv"] * curv], dim=1)
 
+    def action_gradient_penalty(self, batch: Minibatch) -> torch.Tensor:
+        """GP-Critic's term: lambda times the mean of ||grad_a Q||^2 at the batch, summed over both critics, (R,)."""
+        actions = _for_both(batch.actions).requires_grad_()
+        values = self.critic(torch.cat([_for_both(batch.states), actions], dim=2))
+        (gradient,) = torch.autograd.grad(values.sum(), actions, create_graph=True)
+        per_network = gradient.square().sum(dim=2).mean(dim=1)
+        return self.coefficients["action_gradient"] * self._sum_critics(per_network)
+
     def actor_values(self, states: torch.Tensor, actions: torch.Tensor) -> torch.Tensor:
         """Q of every run's two critics at (R, B, .) with the critics held constant: (R, 2, B)."""
         inputs = _for_both(torch.cat([states, actions], dim=2))
@@ -155,7 +167,7 @@ class ActorCritic:
     def actor_term(self, outputs_here: torch.Tensor, batch: Minibatch, noise: UpdateNoise) -> torch.Tensor:
         """The weighted sum of the actor-side terms in use, (R,), from the actor's outputs at s."""
         total = torch.zeros(self.runs, device=self.streams.device, dtype=self.streams.dtype)
-        if not self.terms - {"pave"}:
+        if not self.terms - _CRITIC_TERMS:
             return total
         c = self.coefficients
         points = [batch.next_states]
@@ -200,8 +212,13 @@ class ActorCritic:
         """One Adam step on both critics of every run."""
         terms = self._critic_loss(batch, target, noise, td_scale)
         self.critic_optimizer.zero_grad(set_to_none=True)
-        terms.sum().backward()
+        loss = terms.sum()
+        if "gp" in self.terms:
+            loss = loss + self.action_gradient_penalty(batch).sum()
+        loss.backward()
         self.critic_optimizer.step()
+        if self.settings.spectral_critic:
+            self.critic.normalise_spectra()
         self.diagnostics[:, :4] = terms.detach()
         self._mark_diverged(terms.detach())
 

@@ -85,7 +85,8 @@ def load_experiment(name: str, profile: str) -> list[Run]:
 
     Values under the profile override those above; `settings` overrides published settings; `steps: published` and
     `seeds: N` (the first N published seeds) are read from the published settings. A mapping by algorithm is allowed
-    wherever a number is. `variants` names methods of the file's own: a published one with other coefficients.
+    wherever a number is. `variants` names methods of the file's own: a published one with other coefficients, probes or
+    critic.
     """
     file = paths.data_folder() / "experiments" / f"{name}.yaml"
     if not file.exists():
@@ -110,8 +111,9 @@ def _run(name: str, values: dict, environment: str, algorithm: str, method: str,
         budget["steps"] = published_steps(environment)
     overrides = values.get("settings", {})
     overrides = overrides.get("both", {}) | overrides.get(algorithm, {})
-    settings = dataclasses.replace(published_settings(algorithm, environment), **overrides)
     variant = dict(values.get("variants", {}).get(method, {}))
+    overrides |= {name: variant.pop(name) for name in ("probes", "spectral_critic") if name in variant}
+    settings = dataclasses.replace(published_settings(algorithm, environment), **overrides)
     coefficients = published_coefficients(variant.pop("method", method), algorithm, environment)
     coefficients = dataclasses.replace(coefficients, **variant)
     return Run(name, environment, method, seed, coefficients, settings, Budget(**budget))

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import torch
 from torch import nn
-from torch.nn.functional import silu
+from torch.nn.functional import normalize, silu
 
 
 class StackedMLP(nn.Module):
@@ -67,6 +67,23 @@ class StackedMLP(nn.Module):
     def forward(self, inputs: torch.Tensor) -> torch.Tensor:
         """Outputs (N, B, d_out) at inputs (N, B, d_in)."""
         return stacked_mlp(list(self.weights), list(self.biases), inputs)
+
+    def track_spectra(self) -> None:
+        """Begin to keep the weights' largest singular values at one; the directions followed are saved with them."""
+        for layer, weight in enumerate(self.weights):
+            self.register_buffer(f"direction_{layer}", weight.new_ones(weight.shape[0], 1, weight.shape[1]))
+        for _ in range(20):  # random weights: from here on one iteration per update follows them
+            self.normalise_spectra()
+
+    @torch.no_grad()
+    def normalise_spectra(self) -> None:
+        """Divide every weight by its largest singular value, followed by one power iteration (Miyato et al. 2018)."""
+        for layer, weight in enumerate(self.weights):
+            direction = getattr(self, f"direction_{layer}")
+            right = normalize(torch.bmm(direction, weight), dim=2)
+            pulled = torch.bmm(right, weight.mT)
+            direction.copy_(normalize(pulled, dim=2))
+            weight.div_(pulled.norm(dim=2, keepdim=True))
 
     def unstack(self, network: int) -> nn.Sequential:
         """Network `network` as an ordinary torch.nn.Sequential of Linear and SiLU layers (a copy)."""

@@ -76,7 +76,7 @@ def not_recorded(runs: list[Run], experiment: str) -> list[Run]:
     return [run for run in runs if (run.environment, run.algorithm, run.method, run.seed) not in have]
 
 
-EXPERIMENTS = ("published", "ablations", "combination")
+EXPERIMENTS = ("published", "ablations", "combination", "critic_side", "sensitivity")
 """Experiments that are recorded at the published budget."""
 
 AIMED_RATE = 650.0

@@ -11,6 +11,7 @@ from paperlib.repro import paths
 
 ALGORITHMS = ("td3", "sac")
 METHODS = ("base", "caps", "grad", "asap", "pave")
+PROBES = ("rademacher", "sphere")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,8 +33,11 @@ class AlgorithmSettings:
     target_noise_clip: float | None = None
     exploration_noise_std: float | None = None
     entropy_coefficient: float | None = None
+    probes: str = "rademacher"  # of Curv, as published; or "sphere", uniform with squared length d_a (ours)
+    spectral_critic: bool = False  # SN-Critic: every weight of the critics keeps a largest singular value of one
 
     def __post_init__(self):
+        _check("kind of probes", self.probes, PROBES)
         object.__setattr__(self, "hidden", tuple(self.hidden))  # YAML gives lists, which cannot be compared as keys
 
 
@@ -52,14 +56,16 @@ class Coefficients:
     grad_temporal: float = 0.0  # GRAD's term, which ASAP uses too
     asap_spatial: float = 0.0
     asap_predictor: float = 0.0
+    action_gradient: float = 0.0  # GP-Critic: lambda ||grad_a Q||^2
 
     def terms(self) -> frozenset[str]:
-        """Which terms must be computed: a subset of {"pave", "caps", "grad", "asap"}."""
+        """Which terms must be computed: a subset of {"pave", "caps", "grad", "asap", "gp"}."""
         weights = {
             "pave": (self.mpr, self.vfc, self.curv),
             "caps": (self.caps_temporal, self.caps_spatial),
             "grad": (self.grad_temporal,),
             "asap": (self.asap_spatial, self.asap_predictor),
+            "gp": (self.action_gradient,),
         }
         return frozenset(term for term, values in weights.items() if any(values))
 

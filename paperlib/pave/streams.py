@@ -58,6 +58,11 @@ class RandomStreams:
 
         return self._draw(purpose, shape, fill, self.dtype)
 
+    def sphere(self, purpose: str, *shape: int) -> torch.Tensor:
+        """Draws uniform on the sphere of squared radius d, the last size of the shape: (R, *shape)."""
+        normal = self.normal(purpose, *shape)
+        return normal * (shape[-1] ** 0.5 / normal.norm(dim=-1, keepdim=True))
+
     def _draw(self, purpose, shape, fill, dtype) -> torch.Tensor:
         used = self._used.get(purpose, self.block)
         if used == self.block:

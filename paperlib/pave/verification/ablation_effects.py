@@ -5,7 +5,8 @@ Measures take recorded runs, or a printed table, as an argument.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from itertools import pairwise
 
 import numpy as np
 import pandas as pd
@@ -13,8 +14,10 @@ import torch
 
 from paperlib.pave.checkpoints import TrainedNetworks
 from paperlib.pave.evaluation import episode_table, play_episodes
+from paperlib.pave.experiments import tidy
 from paperlib.pave.recorded_runs import NotRecorded, RecordedRuns
 from paperlib.repro.statistics import mean_interval
+from paperlib.repro.store import Record
 
 WITHOUT_CURV = ("mpr", "vfc", "mpr_vfc")
 CONFIGURATIONS = ("base", "mpr", "vfc", "mpr_vfc", "curv", "mpr_curv", "vfc_curv", "pave")
@@ -156,6 +159,45 @@ def change_by_caps(runs: RecordedRuns) -> dict[str, float]:
         pave, both = (runs.scores(*LUNAR, m, measure).mean() for m in ("pave", "caps_pave"))
         changes[measure] = float(abs(both - pave) / abs(pave))
     return changes
+
+
+# Live runs
+
+
+def live_scores(records: Sequence[Record]) -> pd.DataFrame:
+    """A row per run: method, seed, mean return and smoothness of its last episodes, geometry at scaled actions."""
+    keys = ["method", "seed"]
+    scores = tidy(records, "episodes").groupby(keys, sort=False)[["return", "smoothness"]].mean().reset_index()
+    geometry = tidy(records, "geometry")
+    geometry = geometry[geometry["action_units"] == "scaled"]
+    return scores.merge(geometry[[*keys, *GEOMETRY, "curvature_median"]], on=keys)
+
+
+# Sweeps of one coefficient
+
+SWEPT = ("mpr", "vfc", "curv", "sigma", "delta")
+SEARCH_ORDER = ("curv", "vfc", "mpr")  # the most sensitive first
+
+
+def sweeps(scores: pd.DataFrame) -> pd.DataFrame:
+    """Scores of methods named coefficient=value, with the two as columns."""
+    parts = scores["method"].str.split("=", expand=True)
+    return scores.assign(coefficient=parts[0], value=parts[1].astype(float))
+
+
+def out_of_order(runs: RecordedRuns, methods: Sequence[str]) -> dict[str, int]:
+    """Neighbours in the search order whose later weight changes the mean smoothness score by the larger factor.
+
+    methods: those of the sweeps, named coefficient=value. By environment.
+    """
+    runs.require((*cell, m) for cell in (LUNAR, WALKER) for m in methods)
+    failures = {}
+    for cell in (LUNAR, WALKER):
+        means = {m: runs.scores(*cell, m, "smoothness").mean() for m in methods}
+        swept = [[mean for m, mean in means.items() if m.split("=")[0] == name] for name in SEARCH_ORDER]
+        factors = [max(values) / min(values) for values in swept]
+        failures[cell[0]] = sum(later > earlier for earlier, later in pairwise(factors))
+    return failures
 
 
 # The printed tables by themselves
