@@ -128,6 +128,16 @@ def flat(cells, name, value):
     return runs_of({cell: of | ({name: value} if cell[2] in cells else {}) for cell, of in GEOMETRY.items()})
 
 
+SWEEPS = ("mpr=0.1", "mpr=1", "vfc=0.1", "vfc=1", "curv=0.1", "curv=1", "delta=1", "delta=2")
+
+
+def swept(slopes):
+    """Sweeps in which a coefficient's score is its value times its slope, plus one."""
+    coefficient_and_value = {m: m.split("=") for m in SWEEPS}
+    scores = {m: 1 + slopes.get(name, 9.0) * float(value) for m, (name, value) in coefficient_and_value.items()}
+    return runs_of({(e, "td3", m): {"smoothness": score} for e in ("lunar", "walker") for m, score in scores.items()})
+
+
 MUTATIONS = {
     "table1.td3_return.walker": (
         lambda r: tables.cell_means(r, PRINTED, "td3", "return", "walker"),
@@ -210,6 +220,11 @@ MUTATIONS = {
         runs_of({c: of | {"flip_rate": 0.1 + (c[2] == "base")} for c, of in FACTORIAL.items()}),
         runs_of({c: of | {"flip_rate": 0.1 + (c[2] == "vfc")} for c, of in FACTORIAL.items()}),
     ),
+    "settings.most_sensitive_first": (
+        lambda r: ablation.out_of_order(r, SWEEPS),
+        swept({"curv": 3.0, "vfc": 2.0, "mpr": 1.0}),
+        swept({"curv": 2.0, "vfc": 3.0, "mpr": 1.0}),
+    ),
 }
 
 
@@ -266,6 +281,12 @@ def test_surfaces_are_counted_as_the_claims_say():
     counted = geometry.count_surfaces(dict.fromkeys(ENVIRONMENTS, of))
     assert counted == {"pave_lowest": 6, "pave_smoothest": 6, "others_alike": 12, "others_jagged": 24}
     assert geometry.roughness(hill) == pytest.approx(0.0, abs=1e-12)
+
+
+def test_sweeps_are_read_from_the_methods_names():
+    scores = pd.DataFrame({"method": ["curv=0.0001", "sigma=0.05"], "smoothness": [1.0, 2.0]})
+    read = ablation.sweeps(scores)
+    assert list(read["coefficient"]) == ["curv", "sigma"] and list(read["value"]) == [0.0001, 0.05]
 
 
 def test_effects_recover_those_that_scores_were_made_from():
