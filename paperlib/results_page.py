@@ -124,6 +124,9 @@ def _step_sizes() -> Iterable[str]:
         yield _markdown(_ascent_table(records)) + "\n"
     yield "Curves (means over runs; shading: 95 % interval of the mean, in Fig. 4 the standard deviation over runs):"
     yield "`notebooks/14_lqg.ipynb`, `15_mass_spring_damper.ipynb`, `16_ship_steering.ipynb`.\n"
+    yield "### Times of the step-size experiments\n"
+    yield "On one core each, other programs beside; of an interrupted cell only the part after the interruption.\n"
+    yield _markdown(_step_size_times()) + "\n"
 
 
 def _ascent_table(records: list) -> pd.DataFrame:
@@ -134,6 +137,24 @@ def _ascent_table(records: list) -> pd.DataFrame:
     budget = [f"{sizes[c]['runs']} x {sizes[c]['iterations']:,}" for c in table["cell"]]
     table.insert(2, "runs x iterations", budget)
     return table
+
+
+def _step_size_times() -> pd.DataFrame:
+    """A row per experiment: its cells run one after another on a core, as many at a time as there are cores."""
+    rows = []
+    for experiment in step_sizes.EXPERIMENTS:
+        found = [r.provenance for r in step_sizes.recorded(step_sizes.paper_runs(experiment)) if r is not None]
+        seconds = sum(one["wall_time_s"] for one in found)
+        transitions = sum(one["wall_time_s"] * one["steps_per_second"] for one in found)
+        rows.append(
+            {
+                "experiment": experiment.replace("_", " "),
+                "core time": f"{seconds / 60:.0f} min",
+                "transitions/s on a core, gradients included": f"{transitions / seconds / 1e6:.0f} million",
+                "hardware": " / ".join(sorted({f"{one['cpu']}, {one['cpu_cores']} cores" for one in found})),
+            }
+        )
+    return pd.DataFrame(rows)
 
 
 def main() -> None:
