@@ -114,6 +114,6 @@ def estimators_figure(errors: Mapping[str, float]) -> Figure:
     figure, axes = plt.subplots(figsize=(7.0, 3.2))
     axes.barh(list(errors), list(errors.values()), color=["C0"] + ["C1"] * (len(errors) - 1))
     axes.invert_yaxis()
-    axes.set(xlabel="root mean square error of the gradient", xscale="log")
+    axes.set(xlabel="root mean square error of the gradient")
     axes.grid(False, axis="y")
     return figure
