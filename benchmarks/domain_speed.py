@@ -2,14 +2,16 @@
 
     python benchmarks/domain_speed.py [--processes 2]     # writes data/results/benchmarks/domain_speed.{csv,json}
 
-ours: `SimulatedReturns`, many runs at once, in one process or the same work in several side by side, as an experiment
-runs its cells. NumPy loop: one run at a time, all its episodes as one array, the same
-estimator. Gymnasium loop: one episode at a time, one step at a time, no gradient at all.
+ours: `SimulatedReturns`, many runs at once: one rule alone, or the five rules of a cell side by side, which share an
+iteration's random numbers, as an experiment does; in one process, or in several, a cell each. NumPy loop: one run at a
+time, all its episodes as one array, the same estimator. Gymnasium loop: one episode at a time, one step at a time, no
+gradient at all.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import math
 import time
@@ -25,7 +27,7 @@ from paperlib.lipschitz.gpomdp import SimulatedReturns, gradient_estimate
 from paperlib.repro import paths
 from paperlib.repro.provenance import provenance
 
-RUNS, EPISODES = 100, 500
+RUNS, EPISODES, RULES = 100, 500, 5
 DOMAINS: dict[str, tuple[Domain, int]] = {
     "LQG": (LQG(0.4), 50),
     "mass-spring-damper": (MassSpringDamper(**C1), 50),
@@ -45,20 +47,22 @@ def rate(work: Callable[[], int], seconds: float = 3.0) -> float:
     return float(np.median(rates))
 
 
-def ours(domain: Domain, steps: int) -> Callable[[], int]:
-    """All runs of one gradient estimate."""
-    returns = SimulatedReturns(domain, EPISODES, steps, seed=0)
+def ours(domain: Domain, steps: int, rules: int) -> Callable[[], int]:
+    """One gradient estimate of all runs for every rule, from the random numbers of a new iteration."""
+    returns, iterations = SimulatedReturns(domain, EPISODES, steps, seed=0), itertools.count()
     theta = np.zeros((RUNS, domain.features.dimension))
 
     def work() -> int:
-        returns.estimate(theta, 0)
-        return RUNS * EPISODES * steps
+        iteration = next(iterations)
+        for _ in range(rules):
+            returns.estimate(theta, iteration)
+        return rules * RUNS * EPISODES * steps
 
     return work
 
 
-def _rate_of_ours(name: str) -> float:
-    return rate(ours(*DOMAINS[name]))
+def _rate_of_a_cell(name: str) -> float:
+    return rate(ours(*DOMAINS[name], RULES))
 
 
 def numpy_loop(domain: Domain, steps: int) -> Callable[[], int]:
@@ -95,14 +99,17 @@ def main() -> None:
     rows = []
     for name, (domain, steps) in DOMAINS.items():
         ways = {
-            "ours, 1 process": ours(domain, steps),
+            "ours, one rule": ours(domain, steps, 1),
+            f"ours, {RULES} rules side by side": ours(domain, steps, RULES),
             "NumPy loop": numpy_loop(domain, steps),
             "Gymnasium loop, no gradient": gymnasium_loop(domain, steps),
         }
         rows += [{"domain": name, "way": way, "transitions_per_second": rate(work)} for way, work in ways.items()]
         with get_context("spawn").Pool(processes) as pool:
-            together = sum(pool.map(_rate_of_ours, [name] * processes))
-        rows.append({"domain": name, "way": f"ours, {processes} processes", "transitions_per_second": together})
+            together = sum(pool.map(_rate_of_a_cell, [name] * processes))
+        rows.append(
+            {"domain": name, "way": f"ours, {RULES} rules, {processes} processes", "transitions_per_second": together}
+        )
     table = pd.DataFrame(rows)
     print(table.pivot(index="way", columns="domain", values="transitions_per_second").to_string(float_format="%.3g"))
     folder = paths.data_folder() / "results" / "benchmarks"
