@@ -37,7 +37,7 @@ def live_budget(runs: Sequence[Run]) -> str:
     """The label of a figure of live runs, from what was asked for."""
     run, seeds = runs[0], len({run.seed for run in runs})
     return (
-        f"live, reduced budget: {NAMES[run.environment]}, {run.algorithm.upper()}, {seeds} runs each, "
+        f"live, reduced budget: {NAMES[run.environment]}, {run.algorithm.upper()}, {seeds} run{"s" * (seeds > 1)} each, "
         f"{run.budget.steps:,} steps, hidden layers {run.settings.hidden}"
     )
 
