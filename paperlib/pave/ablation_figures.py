@@ -36,8 +36,9 @@ _LABELS = ["Base", "MPR", "VFC", "MPR+VFC", "Curv", "MPR+Curv", "VFC+Curv", "PAV
 def live_budget(runs: Sequence[Run]) -> str:
     """The label of a figure of live runs, from what was asked for."""
     run, seeds = runs[0], len({run.seed for run in runs})
+    each = f"{seeds} runs each" if seeds > 1 else "1 run each"
     return (
-        f"live, reduced budget: {NAMES[run.environment]}, {run.algorithm.upper()}, {seeds} run{"s" * (seeds > 1)} each, "
+        f"live, reduced budget: {NAMES[run.environment]}, {run.algorithm.upper()}, {each}, "
         f"{run.budget.steps:,} steps, hidden layers {run.settings.hidden}"
     )
 

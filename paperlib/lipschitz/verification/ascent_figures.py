@@ -114,7 +114,8 @@ def audit_figure(ascents: Ascents, cells: Sequence[str]) -> Figure:
             style = {"color": _COLOUR_OF[rule], "marker": ".", "label": LABELS[rule]}
             panel.plot(share.index + 1, share, _STYLE_OF[rule], **style)
         panel.set(title=cell, xlabel="tenth of the iterations", xticks=[1, 4, 7, 10])
-    axes[0, 0].set(ylabel="updates below their guarantee, %", ylim=(0, max(1, 1.05 * axes[0, 0].get_ylim()[1])))
+    top = max(1, 1.05 * axes[0, 0].get_ylim()[1])
+    axes[0, 0].set(ylabel="updates below their guarantee, %", ylim=(-0.03 * top, top))
     _legend(figure, axes[0, 0])
     budget_label(figure, budget_of(ascents, cells[0]).split(";")[0])
     return figure
