@@ -18,7 +18,9 @@ RANK = {"sss_slc": 1.0, "sss_mlc": 2.0, "mss_mlc": 3.0, "agss": 0.5, "largest_gu
 
 
 def verdict(claim, measured):
-    return verdicts.decide(CLAIMS[f"lip.{claim}"], measured, None, "", "smoke").verdict
+    """The verdict where a correction, if the claim has one, fares no better."""
+    claim = CLAIMS[f"lip.{claim}"]
+    return verdicts.decide(claim, measured, measured if claim.correction else None, "", "smoke").verdict
 
 
 def record(cell, rule, *, rank=None, speed=1.0, noise=0.02, **changed):
