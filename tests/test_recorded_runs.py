@@ -283,6 +283,20 @@ def test_surfaces_are_counted_as_the_claims_say():
     assert geometry.roughness(hill) == pytest.approx(0.0, abs=1e-12)
 
 
+@pytest.mark.parametrize("environment", ("lunar", "walker"))
+def test_critic_side_runs_as_printed_agree_and_others_do_not(environment):
+    printed = printed_tables.critic_side_baselines()
+    names = {"return_mean": "return"} | {name: name for name in ("smoothness", *ablation.GEOMETRY)}
+    cells = {}
+    for row in printed[printed["environment"] == environment].fillna(0.0).to_dict("records"):
+        method = ablation.key(row["method"])
+        cells[environment, "td3", method] = {name: row[column] for column, name in names.items()}
+    claim = f"table_c.{environment}"
+    assert verdict(claim, ablation.critic_side_means(runs_of(cells), printed, environment)) == "holds"
+    doubled = {cell: {name: 2 * value + 1 for name, value in of.items()} for cell, of in cells.items()}
+    assert verdict(claim, ablation.critic_side_means(runs_of(doubled), printed, environment)) == "does not hold"
+
+
 def test_sweeps_are_read_from_the_methods_names():
     scores = pd.DataFrame({"method": ["curv=0.0001", "sigma=0.05"], "smoothness": [1.0, 2.0]})
     read = ablation.sweeps(scores)

@@ -86,7 +86,7 @@ def load_experiment(name: str, profile: str) -> list[Run]:
     Values under the profile override those above; `settings` overrides published settings; `steps: published` and
     `seeds: N` (the first N published seeds) are read from the published settings. A mapping by algorithm is allowed
     wherever a number is. `variants` names methods of the file's own: a published one with other coefficients, probes or
-    critic.
+    critic; without `methods` they are all that is run.
     """
     file = paths.data_folder() / "experiments" / f"{name}.yaml"
     if not file.exists():
@@ -100,7 +100,7 @@ def load_experiment(name: str, profile: str) -> list[Run]:
         _run(name, values, environment, algorithm, method, seed)
         for environment in values["environments"]
         for algorithm in values["algorithms"]
-        for method in _by(algorithm, values["methods"])
+        for method in _by(algorithm, values.get("methods") or list(values["variants"]))
         for seed in published_seeds()[: values["seeds"]]
     ]
 

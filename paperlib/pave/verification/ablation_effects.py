@@ -100,12 +100,11 @@ def critic_side_means(runs: RecordedRuns, printed: pd.DataFrame, environment: st
     """Per method and measure printed, our interval over runs beside the printed mean."""
     cell = environment, "td3"
     runs.require((*cell, m) for m in CRITIC_SIDE)
-    table = printed[printed["environment"] == environment].set_index(printed["method"].map(key))
-    found = {}
+    table = printed.set_index(printed["method"].map(key))
+    table, found = table[table["environment"] == environment], {}
+    columns = {"smoothness": "smoothness", "return": "return_mean", **{name: name for name in GEOMETRY}}
     for method in CRITIC_SIDE:
-        for measure, column in {"smoothness": "smoothness", "return": "return_mean"} | dict(
-            zip(GEOMETRY, GEOMETRY, strict=True)
-        ):
+        for measure, column in columns.items():
             if not np.isnan(table.loc[method, column]):
                 found[f"{method}, {measure}"] = _beside(runs, (*cell, method), measure, table.loc[method, column])
     return found
