@@ -9,15 +9,16 @@ import torch
 from paperlib.pave.checkpoints import networks_from_bytes, networks_to_bytes
 from paperlib.pave.evaluation import to_environment_units
 from paperlib.pave.peer import networks_of, peer
-from paperlib.pave.settings import published_settings
+from paperlib.pave.settings import published_coefficients, published_settings
 
 
-@pytest.fixture(params=["td3", "sac"])
+@pytest.fixture(params=[("td3", "base"), ("sac", "base"), ("td3", "pave")], ids=" ".join)
 def model(request):
     """A model with small networks after a few updates."""
-    settings = published_settings(request.param, "pendulum")
+    algorithm, method = request.param
+    settings = published_settings(algorithm, "pendulum")
     small = dataclasses.replace(settings, hidden=(8, 6), learning_starts=60, buffer_size=200, batch_size=16)
-    model = peer(small, "pendulum", seed=3)
+    model = peer(small, published_coefficients(method, algorithm, "pendulum"), "pendulum", seed=3)
     model.learn(120)
     return model
 
@@ -37,7 +38,7 @@ def test_the_networks_act_and_value_as_the_model_does(model):
 
 
 def test_the_peer_has_the_published_settings(model):
-    algorithm = type(model).__name__.lower()
+    algorithm = "td3" if hasattr(model, "policy_delay") else "sac"
     published = published_settings(algorithm, "pendulum")
     for name in ("learning_rate", "tau", "gamma", "gradient_steps"):
         assert getattr(model, name) == getattr(published, name)
@@ -49,3 +50,9 @@ def test_the_peer_has_the_published_settings(model):
             assert getattr(model, name) == getattr(published, name)
         assert model.action_noise._sigma == pytest.approx([published.exploration_noise_std])
     assert any(isinstance(layer, torch.nn.SiLU) for layer in model.critic.qf0)
+
+
+def test_the_peer_refuses_a_method_that_it_has_not():
+    settings, caps = published_settings("td3", "pendulum"), published_coefficients("caps", "td3", "pendulum")
+    with pytest.raises(ValueError, match="no terms but PAVE's, asked for caps"):
+        peer(settings, caps, "pendulum", seed=0)

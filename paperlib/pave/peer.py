@@ -14,7 +14,8 @@ from torch import nn
 
 from paperlib.pave.checkpoints import TrainedNetworks
 from paperlib.pave.environments import ENVIRONMENTS
-from paperlib.pave.settings import AlgorithmSettings, published_settings
+from paperlib.pave.sb3 import with_pave
+from paperlib.pave.settings import AlgorithmSettings, Coefficients, published_coefficients, published_settings
 
 _SHARED = (
     *("learning_rate", "buffer_size", "learning_starts", "batch_size"),
@@ -22,21 +23,30 @@ _SHARED = (
 )
 
 
-def train_peer(algorithm: str, environment: str, seed: int, steps: int) -> TrainedNetworks:
-    """The networks of Stable-Baselines3's own "td3" or "sac" after `steps` environment steps, published settings."""
-    model = peer(published_settings(algorithm, environment), environment, seed)
+def train_peer(algorithm: str, method: str, environment: str, seed: int, steps: int) -> TrainedNetworks:
+    """The networks of Stable-Baselines3's "td3" or "sac" after `steps` environment steps, with published settings.
+
+    method: "base", the algorithm itself, or "pave", the algorithm with the losses by nested autograd.
+    """
+    coefficients = published_coefficients(method, algorithm, environment)
+    model = peer(published_settings(algorithm, environment), coefficients, environment, seed)
     model.learn(steps)
-    description = {"environment": environment, "algorithm": algorithm, "seed": seed, "steps": steps}
+    description = {"environment": environment, "algorithm": algorithm, "method": method, "seed": seed, "steps": steps}
     return networks_of(model, description | {"trained_by": "stable-baselines3"})
 
 
-def peer(settings: AlgorithmSettings, environment: str, seed: int) -> Any:
-    """An untrained Stable-Baselines3 model with these settings, SiLU in actor and critics, on the CPU."""
+def peer(settings: AlgorithmSettings, coefficients: Coefficients, environment: str, seed: int) -> Any:
+    """An untrained Stable-Baselines3 model, SiLU in actor and critics, on the CPU; PAVE's terms are all it can add."""
     import stable_baselines3  # a development dependency
 
+    if coefficients.terms() - {"pave"}:
+        raise ValueError(f"the peer has no terms but PAVE's, asked for {', '.join(sorted(coefficients.terms()))}")
+    algorithm, added = getattr(stable_baselines3, settings.algorithm.upper()), {}
+    if coefficients.terms():
+        algorithm, added = with_pave(algorithm), {"pave": coefficients}
     definition = ENVIRONMENTS[environment]
     task = gymnasium.make(definition.gym_id, **definition.gym_kwargs)
-    return getattr(stable_baselines3, settings.algorithm.upper())(
+    return algorithm(
         "MlpPolicy",
         task,
         policy_kwargs={"net_arch": list(settings.hidden), "activation_fn": nn.SiLU},
@@ -44,6 +54,7 @@ def peer(settings: AlgorithmSettings, environment: str, seed: int) -> Any:
         device="cpu",
         **{name: getattr(settings, name) for name in _SHARED},
         **_own_settings(settings, task.action_space.shape[0]),
+        **added,
     )
 
 
