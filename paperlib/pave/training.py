@@ -17,7 +17,14 @@ import torch
 from paperlib.pave.actor_critic import DIAGNOSTICS
 from paperlib.pave.checkpoints import TrainedNetworks, networks_to_bytes
 from paperlib.pave.environments import EnvironmentBatch, environment_spec
-from paperlib.pave.evaluation import ACTION_UNITS, critic_geometry, episode_table, play_episodes, to_environment_units
+from paperlib.pave.evaluation import (
+    critic_geometry,
+    episode_table,
+    play_episodes,
+    to_environment_units,
+    unweighted_losses,
+)
+from paperlib.pave.record_contents import final_tables, rounded
 from paperlib.pave.replay import ReplayBuffer
 from paperlib.pave.sac import SAC
 from paperlib.pave.settings import AlgorithmSettings, Coefficients
@@ -71,7 +78,7 @@ class TrainingResult:
     """One run: its tables, its networks, and the environment step at which it diverged, if it did.
 
     Tables: `evaluations` (a row per evaluation: mean return and smoothness, critic geometry at scaled actions, losses),
-    `training_episodes` (exploring policy), and for a run that finished `episodes` and `geometry` (final evaluation).
+    `training_episodes` (exploring policy), and for a run that finished those of `record_contents.final_tables`.
     """
 
     seed: int
@@ -194,9 +201,10 @@ class Trainer:
         )
 
     def _evaluate(self) -> None:
-        """A row per healthy run: mean return and smoothness, critic geometry, the last update's losses."""
+        """A row per healthy run: mean return and smoothness, critic geometry, the last update's losses and others."""
         episodes = self._play("evaluation", self.plan.evaluation_episodes)
         diagnostics = self.agent.diagnostics.cpu().tolist()
+        unweighted = unweighted_losses(self.agent.critic, self.replay, self.plan.seeds, self.step)
         for run in self._healthy():
             table = episode_table(episodes[run])
             geometry = critic_geometry(self.agent.critic.unstack(2 * run), episodes[run], action_units="scaled")
@@ -205,6 +213,7 @@ class Trainer:
                 | {name: float(table[name].mean()) for name in ("return", "smoothness")}
                 | geometry
                 | dict(zip(DIAGNOSTICS, diagnostics[run], strict=True))
+                | unweighted[run]
             )
 
     def _results(self) -> list[TrainingResult]:
@@ -218,9 +227,7 @@ class Trainer:
                 results.append(TrainingResult(seed, tables, None, diverged_at[run]))
                 continue
             networks = self._networks(run)
-            tables["episodes"] = episode_table(episodes[run])
-            geometry = {u: critic_geometry(networks.critics[0], episodes[run], action_units=u) for u in ACTION_UNITS}
-            tables["geometry"] = pd.DataFrame([{"action_units": u} | row for u, row in geometry.items()])
+            tables |= final_tables(networks, episodes[run])
             results.append(TrainingResult(seed, tables, networks_to_bytes(networks), None))
         return results
 
@@ -290,4 +297,4 @@ class Trainer:
 
 
 def _rows_of(run: int, rows: list[dict]) -> pd.DataFrame:
-    return pd.DataFrame([{k: v for k, v in row.items() if k != "run"} for row in rows if row["run"] == run])
+    return rounded(pd.DataFrame([{k: v for k, v in row.items() if k != "run"} for row in rows if row["run"] == run]))

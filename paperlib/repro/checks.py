@@ -122,24 +122,24 @@ def _bound_words(direction: str) -> Callable[[Parameters], str]:
 CHECKS: dict[str, Check] = {
     "at_most": Check(
         frozenset({"threshold"}),
-        frozenset(),
+        frozenset({"share"}),
         (),
         lambda measured, rule: _result(measured <= rule["threshold"]),
-        _bound_words("at most"),
+        lambda rule: _bound_words("at most")(rule) + _share_words(rule),
     ),
     "at_least": Check(
         frozenset({"threshold"}),
-        frozenset(),
+        frozenset({"share"}),
         (),
         lambda measured, rule: _result(measured >= rule["threshold"]),
-        _bound_words("at least"),
+        lambda rule: _bound_words("at least")(rule) + _share_words(rule),
     ),
     "within": Check(
         frozenset({"low", "high"}),
-        frozenset(),
+        frozenset({"share"}),
         (),
         lambda measured, rule: _result(rule["low"] <= measured <= rule["high"]),
-        lambda rule: f"between {rule['low']:g} and {rule['high']:g}",
+        lambda rule: f"between {rule['low']:g} and {rule['high']:g}" + _share_words(rule),
     ),
     "equals_printed": Check(
         frozenset({"printed"}),

@@ -92,13 +92,15 @@ class Notebook:
     def verdict_from_parts(self, claim_id: str, *, artefact: str | Path) -> str:
         """The verdict on a claim that follows from its parts: the claims whose ids begin with the rule's `parts`.
 
-        MissingVerdict if a part has none yet.
+        A correction is decided by the same count. MissingVerdict if a part has no verdict yet.
         """
         beginning = self._claim(claim_id).rule.parameters["parts"] + "."
         parts = [part for part in self._claims if part.startswith(beginning)]
         if missing := [part for part in parts if part not in self._verdicts]:
             raise MissingVerdict(f"{claim_id} follows from its parts; {', '.join(missing)} have no verdict yet")
-        return self.verdict(claim_id, verdicts.count_parts(self._verdicts[p] for p in parts), artefact=artefact)
+        count = verdicts.count_parts(self._verdicts[part] for part in parts)
+        corrected = {} if self._claim(claim_id).correction is None else {"corrected": count}
+        return self.verdict(claim_id, count, artefact=artefact, **corrected)
 
     def not_run(self, claim_id: str, *, reason: str) -> str:
         """Record that this profile does not decide the claim, and what it would take."""
