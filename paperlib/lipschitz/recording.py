@@ -32,7 +32,7 @@ def paper_runs(experiment: str) -> list[Run]:
 
 def recorded(runs: Sequence[Run]) -> list[Record | None]:
     """The record of each run, None where there is none; of several the latest."""
-    store = RunStore(paths.data_folder() / "results")
+    store = RunStore(paths.data_folder() / "results", committed=True)
     found = sorted(store.records(runs[0].experiment), key=lambda record: record.provenance["date"])
     by_spec = {_without_code(record.spec): record for record in found}
     return [by_spec.get(_without_code(run.spec())) for run in runs]
@@ -63,7 +63,7 @@ def recorded_or_run(experiment: str, profile: str, *, workers: int = 1) -> list[
 
 def record_finished(experiment: str, source: RunStore) -> Iterator[Run]:
     """Keep the finished runs of `source` that are not recorded yet; yields them as they are written."""
-    runs, target = paper_runs(experiment), RunStore(paths.data_folder() / "results")
+    runs, target = paper_runs(experiment), RunStore(paths.data_folder() / "results", committed=True)
     finished = {_without_code(record.spec): record for record in source.records(experiment)}
     for run, have in zip(runs, recorded(runs), strict=True):
         record = finished.get(_without_code(run.spec()))

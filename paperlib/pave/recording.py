@@ -32,7 +32,7 @@ Cell = tuple[str, str, str, int]
 
 def results() -> RunStore:
     """The store of recorded runs."""
-    return RunStore(paths.data_folder() / "results")
+    return RunStore(paths.data_folder() / "results", committed=True)
 
 
 def cell_of(record: Record) -> Cell:

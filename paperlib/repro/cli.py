@@ -157,8 +157,9 @@ def _text_of(report: EntryPoint) -> str:
 
 
 def _print_runs() -> None:
-    records = RunStore(paths.runs_folder()).records() if paths.runs_folder().is_dir() else []
-    counts = Counter((record.spec["experiment"], record.status) for record in records)
+    store = RunStore(paths.runs_folder())
+    store.clear_leftovers()
+    counts = Counter((record.spec["experiment"], record.status) for record in store.records())
     print(f"{counts.total()} runs in {_relative(paths.runs_folder())}")
     for (experiment, status), count in sorted(counts.items()):
         print(f"  {experiment}: {count} {status}")
