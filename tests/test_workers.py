@@ -55,7 +55,10 @@ ELSEWHERE = "from paperlib.repro import workers; workers._begin_worker = test_wo
 
 @pytest.mark.parametrize(
     ("how", "where"),
-    [*((how, "") for how in (signal.SIGKILL, signal.SIGTERM, signal.SIGHUP, signal.SIGINT)), (signal.SIGKILL, ELSEWHERE)],
+    [
+        *((how, "") for how in (signal.SIGKILL, signal.SIGTERM, signal.SIGHUP, signal.SIGINT)),
+        (signal.SIGKILL, ELSEWHERE),
+    ],
 )
 def test_workers_end_with_their_parent(tmp_path, how, where):
     script = STARTING.format(tests=str(Path(__file__).parent), folder=str(tmp_path), where=where)

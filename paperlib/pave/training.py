@@ -241,8 +241,7 @@ class Trainer:
     def _results(self) -> list[TrainingResult]:
         episodes = self._play("final evaluation", self.plan.final_episodes)
         geometries = {
-            run: {units: self._geometry(run, episodes[run], units) for units in ACTION_UNITS}
-            for run in self._healthy()
+            run: {units: self._geometry(run, episodes[run], units) for units in ACTION_UNITS} for run in self._healthy()
         }
         healthy, diverged_at = set(self._healthy()), self.agent.diverged_at.tolist()
         results = []
