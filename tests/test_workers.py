@@ -4,6 +4,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -12,8 +13,11 @@ import pytest
 from paperlib.repro import workers
 from paperlib.repro.workers import side_by_side
 
+# A shell that starts the tests in the background has its children ignore some signals.
 STARTING = """
-import sys
+import signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 sys.path.insert(0, {tests!r})
 from pathlib import Path
 import test_workers
@@ -62,16 +66,19 @@ ELSEWHERE = "from paperlib.repro import workers; workers._begin_worker = test_wo
 )
 def test_workers_end_with_their_parent(tmp_path, how, where):
     script = STARTING.format(tests=str(Path(__file__).parent), folder=str(tmp_path), where=where)
-    parent = subprocess.Popen([sys.executable, "-c", script], stderr=subprocess.DEVNULL)
-    until(lambda: (tmp_path / "one").exists() and (tmp_path / "two").exists())
-    children = psutil.Process(parent.pid).children(recursive=True)
-    assert len(children) >= 2
-    parent.send_signal(how)
-    assert parent.wait(60) != 0
-    _, alive = psutil.wait_procs(children, timeout=60)
-    for process in alive:
-        process.kill()
-    assert alive == []
+    children = []
+    with subprocess.Popen([sys.executable, "-c", script], stderr=subprocess.DEVNULL) as parent:
+        try:
+            until(lambda: (tmp_path / "one").exists() and (tmp_path / "two").exists())
+            children = psutil.Process(parent.pid).children(recursive=True)
+            assert len(children) >= 2
+            parent.send_signal(how)
+            assert parent.wait(60) != 0
+            assert psutil.wait_procs(children, timeout=60)[1] == []
+        finally:
+            for process in (parent, *children):
+                with suppress(psutil.NoSuchProcess):
+                    process.kill()
 
 
 def test_the_first_failure_stops_the_rest(tmp_path):
