@@ -47,13 +47,24 @@ def networks_to_bytes(networks: TrainedNetworks) -> bytes:
 
 
 def networks_from_bytes(content: bytes) -> TrainedNetworks:
-    """The networks in a file's content, on the CPU; ValueError for a file of another format.
+    """The networks in a file's content, on the CPU; ValueError for a damaged file or one of another format.
 
     Weights kept in float16 come back as float32.
     """
-    saved = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
-    if saved.get("format") != FORMAT:
-        raise ValueError(f"unknown format {saved.get('format')!r}; this version reads format {FORMAT}")
+    try:
+        saved = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+    except Exception as error:  # torch raises whatever the damaged bytes lead to
+        raise ValueError(f"this is no file of trained networks ({type(error).__name__}: {error})") from error
+    if not isinstance(saved, dict) or saved.get("format") != FORMAT:
+        found = saved.get("format") if isinstance(saved, dict) else type(saved).__name__
+        raise ValueError(f"unknown format {found!r}; this version reads format {FORMAT}")
+    try:
+        return _networks(saved)
+    except (KeyError, TypeError, AttributeError, RuntimeError) as error:
+        raise ValueError(f"the file of trained networks lacks something ({type(error).__name__}: {error})") from error
+
+
+def _networks(saved: dict) -> TrainedNetworks:
     modules = {name: _mlp(saved["widths"][name], saved["weights"][name]) for name in saved["widths"]}
     critics = tuple(modules[name] for name in ("critic_1", "critic_2") if name in modules)
     return TrainedNetworks(modules.get("actor"), critics, saved["action_dim"], saved["description"])
