@@ -84,7 +84,7 @@ def test_a_sound_entry_is_read_as_written(project):
         ({"rule": {"measure": "m", "check": "at_most", "threshold": "small"}}, "finite number"),
         ({"rule": {"measure": "m", "check": "at_most", "threshold": math.nan}}, "finite number"),
         ({"rule": {"measure": "m", "check": "at_most", "threshold": True}}, "finite number"),
-        ({"rule": {"measure": "m", "check": "at_most", "threshold": 1, "share": 0.5}}, "does not take share"),
+        ({"rule": {"measure": "m", "check": "no_failures", "minimum_cases": 1, "share": 0.5}}, "does not take share"),
         ({"rule": {"measure": "m", "check": "ordering", "share": 1.5}}, "share must lie"),
         ({"rule": {"measure": "m", "check": "not_printed", "reason": ""}}, "reason must say why"),
         ({"rule": {"check": "at_most", "threshold": 1}}, "lacks measure"),
