@@ -28,6 +28,12 @@ def test_probability_of_improvement_counts_pairs_and_half_of_the_ties():
     assert measured["low"] <= measured["probability"] <= measured["high"]
 
 
+def test_rounding_does_not_lead_the_interval_of_a_probability_out_of_the_unit_interval():
+    for runs in (3, 10, 30, 100):
+        measured = probability_of_improvement(np.arange(runs) + 1000, np.arange(runs), seed=0)
+        assert 0 <= measured["low"] <= measured["high"] <= 1
+
+
 @pytest.mark.parametrize(("x", "y", "value"), [([2, 3], [0, 1], 1.0), ([0, 1], [2, 3], 0.0), ([1, 1], [1, 1], 0.5)])
 def test_probability_of_improvement_is_certain_when_the_samples_do_not_overlap(x, y, value):
     measured = probability_of_improvement(x, y, seed=0)

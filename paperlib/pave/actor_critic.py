@@ -15,7 +15,7 @@ from paperlib.pave.captured_updates import CapturedUpdates
 from paperlib.pave.closed_form import closed_form_pave
 from paperlib.pave.networks import StackedMLP, stacked_mlp
 from paperlib.pave.replay import Minibatch
-from paperlib.pave.settings import AlgorithmSettings, Coefficients, asap_target_tau
+from paperlib.pave.settings import AlgorithmSettings, Coefficients
 from paperlib.pave.streams import RandomStreams
 
 _CRITIC_TERMS = {"pave", "gp"}
@@ -244,10 +244,13 @@ class ActorCritic:
         newly = ~torch.isfinite(values).all(dim=1) & (self.diverged_at < 0)
         self.diverged_at.copy_(torch.where(newly, self.environment_step, self.diverged_at))
 
+    @torch.no_grad()
     def step_predictor_target(self) -> None:
-        """ASAP's target predictor follows its actor."""
+        """ASAP's target predictor follows its actor, in every run at the run's own rate."""
         if "asap" in self.terms:
-            polyak(self.predictor_target, self.actor, asap_target_tau())
+            rate = self.coefficients["asap_target_tau"][:, None, None]
+            for target, source in zip(self.predictor_target.parameters(), self.actor.parameters(), strict=True):
+                target.lerp_(source, rate)
 
     # --- saving ----------------------------------------------------------------------------------------------
 

@@ -15,9 +15,9 @@ import pandas as pd
 
 from paperlib.pave.checkpoints import TrainedNetworks, networks_from_bytes
 from paperlib.pave.record_contents import with_gaps
-from paperlib.pave.recording import Cell, cell_of, recorded, train_missing
-from paperlib.pave.settings import published_seeds, published_steps
-from paperlib.repro import paths
+from paperlib.pave.recording import Cell, cell_of, paper_runs, train_missing
+from paperlib.pave.settings import published_seeds
+from paperlib.repro import paths, recording
 from paperlib.repro.notebook import Notebook
 from paperlib.repro.statistics import bootstrap_interval, mean_interval, probability_of_improvement
 from paperlib.repro.store import Record, RunStore
@@ -26,7 +26,7 @@ FROM_EPISODES = ("return", "smoothness")
 FROM_POLICY = ("action_sd", "action_sd_largest", "actor_jacobian_median", "actor_jacobian_95", "actor_jacobian_sup")
 
 
-class NotRecorded(LookupError):
+class NotRecorded(recording.NotRecorded):
     """Cells that a measure needs and that are not recorded with all their seeds, or not with what it needs."""
 
     def __init__(self, cells: Iterable[tuple[str, str, str]], lacking: str = ""):
@@ -40,7 +40,7 @@ class NotRecorded(LookupError):
 class RecordedRuns:
     """The runs of an experiment by cell.
 
-    records: by (environment, algorithm, method, seed), as `recording.recorded` gives them. seeds: those a cell needs.
+    records: by (environment, algorithm, method, seed). seeds: those a cell needs.
     """
 
     def __init__(self, records: Mapping[Cell, Record], seeds: Iterable[int] | None = None):
@@ -197,17 +197,13 @@ def recorded_runs(experiment: str = "published", profile: str = "quick") -> Reco
 
     Without a GPU nothing is trained, and it is said what it would take.
     """
-    records = recorded(experiment)
+    stores = [recording.results()]
     if profile == "paper":
-        store = RunStore(paths.runs_folder())
-        train_missing(experiment, store)
-        records = {cell_of(record): record for record in store.records(experiment) if is_paper(record)} | records
-    return RecordedRuns(records)
-
-
-def is_paper(record: Record) -> bool:
-    """Whether a record of the run store is at the published budget."""
-    return record.spec["budget"]["steps"] == published_steps(record.spec["environment"])
+        stores.append(RunStore(paths.runs_folder()))
+        train_missing(experiment, stores[1])
+    runs = paper_runs(experiment)
+    found = zip(runs, recording.find_records(runs, *stores), strict=True)
+    return RecordedRuns({cell_of(run): record for run, record in found if record is not None})
 
 
 def decide(notebook: Notebook, claim: str, artefact: str | Path, measure: Callable[[], Any], corrected=None) -> str:

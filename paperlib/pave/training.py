@@ -7,6 +7,7 @@ import os
 import time
 import warnings
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -114,6 +115,15 @@ class Trainer:
         progress(self.step)
         started = time.perf_counter() - self.seconds
         environments = EnvironmentBatch(plan.environment, self._environment_seeds(), backend=plan.backend)
+        with closing(environments):
+            self._train(environments, started, progress)
+        results = self._results()
+        self.seconds = time.perf_counter() - started
+        return results
+
+    def _train(self, environments: EnvironmentBatch, started: float, progress: Callable[[int], None]) -> None:
+        """Act, store and learn until the last step, or until every run has diverged."""
+        plan = self.plan
         observations = environments.reset()
         returns, lengths = np.zeros(environments.runs), np.zeros(environments.runs, dtype=int)
         while self.step < plan.steps and not self._all_diverged():
@@ -136,10 +146,6 @@ class Trainer:
                 returns[:], lengths[:] = 0, 0
                 self.seconds = time.perf_counter() - started
                 self._save()
-        environments.close()
-        results = self._results()
-        self.seconds = time.perf_counter() - started
-        return results
 
     def _act(self, environments: EnvironmentBatch, observations: np.ndarray):
         """One environment step of every run: the scaled actions taken, on the device, and what came of them."""

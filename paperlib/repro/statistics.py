@@ -79,7 +79,8 @@ def probability_of_improvement(x: ArrayLike, y: ArrayLike, *, seed: int) -> dict
     random = _generator(seed)
     x_weights = _resampling_weights(random, len(x), tasks)
     y_weights = _resampling_weights(random, len(y), tasks)
-    low, high = _percentiles(np.einsum("bti,ijt,btj->b", x_weights, wins, y_weights, optimize=True) / tasks, LEVEL)
+    resampled = np.einsum("bti,ijt,btj->b", x_weights, wins, y_weights, optimize=True) / tasks
+    low, high = _percentiles(np.clip(resampled, 0, 1), LEVEL)  # rounding may lead out
     p = _permutation_p(np.concatenate([x, y]), len(x), random)
     return {"probability": float(wins.mean()), "low": float(low), "high": float(high), "p": p}
 
