@@ -60,7 +60,8 @@ def effect_of_speed(ascents: Ascents) -> dict[str, dict[str, float]]:
     effects = {}
     for rule in LIPSCHITZ:
         ends, times = (
-            [measure(ascents, f"north {speed}", rule) for speed in SPEEDS] for measure in (_at_the_end, updates_to_share)
+            [measure(ascents, f"north {speed}", rule) for speed in SPEEDS]
+            for measure in (_at_the_end, updates_to_share)
         )
         effects[f"{LABELS[rule]}, improvement"] = ratio_of_means(*sorted(ends, key=np.mean, reverse=True))
         effects[f"{LABELS[rule]}, time"] = ratio_of_means(*sorted(times, key=np.mean, reverse=True))
