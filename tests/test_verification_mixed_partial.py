@@ -148,7 +148,7 @@ class TestMoments:
 
         states, actions = mpr.random_points(2, 2, 60)
         case = mpr.Case(bent, 0.01 * states, actions)
-        printed = mpr.loss_over_moment(case, mpr.PUBLISHED_SIGMA, 16)
+        printed = mpr.loss_over_moment(case, mpr.PUBLISHED_SIGMA, 256)
         limit = mpr.extrapolated_loss_over_moment(case, SIGMAS, 16)
         assert printed["mean"] - 1 == pytest.approx(1.75 * 0.2**2, rel=0.1)
         assert verdict("frobenius", printed, limit) == verdicts.CORRECTED
@@ -273,7 +273,7 @@ class TestCost:
         assert costs["ratio"].to_numpy() == pytest.approx((1 + costs["d_a"].to_numpy()) / 2, rel=0.02)
         ratio = dict(zip(costs["environment"], costs["ratio"], strict=True))
         many = {name: ratio[name] for name in ("ant", "walker")}
-        assert verdict("exact_hessian_prohibitive", ratio, many) == verdicts.CORRECTED
+        assert verdict("exact_hessian_prohibitive", ratio, many) == verdicts.EXCEPTION
         upside_down = {name: 1 / value for name, value in many.items()}
         assert verdict("exact_hessian_prohibitive", upside_down, upside_down) == verdicts.DOES_NOT_HOLD
 
