@@ -26,9 +26,6 @@ endif
 
 SCOREBOARD := 18_scoreboard
 NOTEBOOKS := $(patsubst notebooks/%.ipynb,%,$(sort $(wildcard notebooks/*.ipynb)))
-EXECUTED := $(NOTEBOOKS:%=$(BUILD)/notebooks/%.ipynb)
-SCOREBOARD_EXECUTED := $(filter %/$(SCOREBOARD).ipynb,$(EXECUTED))
-OTHERS_EXECUTED := $(filter-out $(SCOREBOARD_EXECUTED),$(EXECUTED))
 
 ## Set-up
 
@@ -84,33 +81,18 @@ comma := ,
 .PHONY: reproduce
 reproduce: $(READY) ## Execute every notebook that is not up to date; PROFILE=smoke|quick|paper (default quick)
 	@status=0; \
-	$(MAKE) --no-print-directory --keep-going $(OTHERS_EXECUTED) || status=1; \
-	$(MAKE) --no-print-directory $(SCOREBOARD_EXECUTED) || status=1; \
+	outdated=$$($(PAPERLIB) outdated --profile $(PROFILE)) || status=1; \
+	[ -z "$$outdated" ] || $(MAKE) --no-print-directory --keep-going $$outdated || status=1; \
+	$(MAKE) --no-print-directory notebooks/$(SCOREBOARD) || status=1; \
 	$(PAPERLIB) status || status=1; \
 	$(PAPERLIB) claims --strict || status=1; \
 	exit $$status
 
+# Whether a notebook is up to date is judged by the content of what it reads and makes (paperlib.repro.pipeline), in
+# reproduce by one process for all, and when its turn comes once more.
 .PHONY: $(NOTEBOOKS:%=notebooks/%)
-$(NOTEBOOKS:%=notebooks/%): notebooks/%: $(BUILD)/notebooks/%.ipynb
-
-# What an executed notebook depends on; paperlib.repro.pipeline.inputs has the same rule.
-sources = $(shell find $(wildcard $(1)) -name '*.py')
-USING_PAVE := $(filter $(foreach n,01 02 03 04 05 06 07 08 09 17,$(BUILD)/notebooks/$(n)_%),$(EXECUTED))
-USING_LIPSCHITZ := $(filter $(foreach n,10 11 12 13 14 15 16 17,$(BUILD)/notebooks/$(n)_%),$(EXECUTED))
-$(EXECUTED): $(wildcard paperlib/*.py) $(call sources,paperlib/repro) $(shell find data -type f)
-$(USING_PAVE): $(call sources,paperlib/pave)
-$(USING_LIPSCHITZ): $(call sources,paperlib/lipschitz)
-$(SCOREBOARD_EXECUTED): $(foreach name,$(filter-out $(SCOREBOARD),$(NOTEBOOKS)),$(wildcard \
-  $(BUILD)/verdicts/$(name).json $(BUILD)/notebooks/$(name).failed.ipynb))
-
-$(EXECUTED): $(BUILD)/notebooks/%.ipynb: notebooks/%.ipynb $(BUILD)/profiles/% | $(READY)
-	@$(PAPERLIB) run $* --profile $(PROFILE)
-
-# Touched only when another profile is asked for, so that it makes the execution at the earlier one out of date.
-$(NOTEBOOKS:%=$(BUILD)/profiles/%): FORCE
-	@mkdir -p $(@D); [ "$$(cat $@ 2>/dev/null)" = "$(PROFILE)" ] || echo "$(PROFILE)" > $@
-.PHONY: FORCE
-FORCE:
+$(NOTEBOOKS:%=notebooks/%): notebooks/%: $(READY)
+	@$(PAPERLIB) run $* --if-out-of-date --profile $(PROFILE)
 
 .PHONY: publish
 publish: reproduce ## Reproduce, then copy the outputs back into notebooks/, ready to commit

@@ -1,5 +1,7 @@
 """Ascent by the step-size rules: guarantees are kept, runs are independent, interruptions leave no trace."""
 
+import io
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -7,6 +9,8 @@ import pytest
 from paperlib.lipschitz import GaussianPolicy, MDPConstants, PolynomialFeatures
 from paperlib.lipschitz import ascent as module
 from paperlib.lipschitz.ascent import RULES, Ascent, Estimate, Problem, ascend, recorded_iterations, take_step
+from paperlib.repro import sealed_file
+from paperlib.repro.sealed_file import SetAsideWarning
 
 POLICY = GaussianPolicy(PolynomialFeatures([(0,), (1,)]), 0.5, (-1,), (1,), -2, 2)
 MDP = MDPConstants(transition=0.4, reward=1.0, reward_bound=1.0, discount=0.6)
@@ -95,6 +99,52 @@ def test_an_interrupted_ascent_goes_on_from_its_checkpoint(tmp_path, at):
     continued = alone(PROBLEM, "mss_mlc", START, 15, work_folder=tmp_path, **arguments)
     for one, other in zip(whole, continued, strict=True):
         pd.testing.assert_frame_equal(one, other)
+
+
+def checkpoint(folder, rule="mss_mlc"):
+    """An ascent of 12 iterations that was interrupted after its checkpoint at 10."""
+    problem = Problem(Interrupted(12), MDP, POLICY)
+    with pytest.raises(KeyboardInterrupt):
+        alone(problem, rule, START, 15, work_folder=folder, record_at=[0, 9, 14], save_every=5)
+    return folder / "ascent.npz"
+
+
+def begin(folder, rule="mss_mlc"):
+    return Ascent(PROBLEM, rule, START, 15, record_at=[0, 9, 14], work_folder=folder, save_every=5)
+
+
+def test_a_damaged_checkpoint_is_set_aside_by_name_and_the_ascent_begins_anew(tmp_path):
+    whole = alone(PROBLEM, "mss_mlc", START, 15, record_at=[0, 9, 14])
+    file = checkpoint(tmp_path)
+    assert begin(tmp_path).iteration == 10
+    intact = file.read_bytes()
+    for length in (0, 10, len(intact) // 2, len(intact) - 1):
+        file.write_bytes(intact[:length])
+        with pytest.warns(SetAsideWarning, match="ascent.npz"):
+            assert begin(tmp_path).iteration == 0
+    for byte in range(0, len(intact), 97):
+        file.write_bytes(intact[:byte] + bytes([intact[byte] ^ 4]) + intact[byte + 1 :])
+        with pytest.warns(SetAsideWarning, match="ascent.npz"):
+            ascent = begin(tmp_path)
+        assert ascent.iteration == 0
+    for one, other in zip(whole, ascend([ascent])[0], strict=True):
+        pd.testing.assert_frame_equal(one, other)
+
+
+def test_a_checkpoint_of_another_rule_or_without_an_array_is_set_aside(tmp_path):
+    checkpoint(tmp_path, "agss")
+    with pytest.warns(SetAsideWarning, match='rule was "agss", is "mss_mlc"'):
+        assert begin(tmp_path).iteration == 0
+    about = begin(tmp_path)._about
+    sealed_file.write(tmp_path / "ascent.npz", about, lambda file: file.write(npz_without_theta()))
+    with pytest.warns(SetAsideWarning, match="ascent.npz cannot be read .KeyError: 'theta'"):
+        assert begin(tmp_path).iteration == 0
+
+
+def npz_without_theta() -> bytes:
+    content = io.BytesIO()
+    np.savez(content, iteration=10)
+    return content.getvalue()
 
 
 def test_an_unknown_rule_is_named():

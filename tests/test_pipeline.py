@@ -13,10 +13,11 @@ import pytest
 import yaml
 from nbformat import v4
 
-from paperlib.repro import cli
-from paperlib.repro.catalogue import existing_notebooks
-from paperlib.repro.pipeline import inputs
+from paperlib.repro import cli, data_reads, execution, paths, pipeline
+from paperlib.repro.catalogue import load_catalogue
+from paperlib.repro.profiles import PROFILES
 from paperlib.repro.publishing import without_execution_traces
+from paperlib.repro.store import RunStore
 
 ROOT = Path(__file__).parents[1]
 
@@ -64,6 +65,7 @@ def toy_project(tmp_path) -> Path:
     claim = {"paper": "pave", "where": "here", "statement": "s", "kind": "number", "rule": rule}
     claims = [claim | {"id": f"pave.{name[3:]}", "notebook": name} for name in names[:2]]
     (project / "data" / "claims.yaml").write_text(yaml.safe_dump(claims))
+    (project / "data" / "read_by_good.csv").write_text("a\n1\n")
     for name in names[:2]:
         write_notebook(project / "notebooks" / f"{name}.ipynb", *toy_cells(name))
     write_notebook(project / "notebooks" / "18_scoreboard.ipynb", 'profile = "quick"', "print(profile)")
@@ -73,7 +75,15 @@ def toy_project(tmp_path) -> Path:
 
 def toy_cells(name: str) -> tuple[str, ...]:
     begin = f'from paperlib import repro\nnb = repro.open_notebook("{name}", profile)'
+    begin += '\nopen("../data/read_by_good.csv").close()' if name == "00_good" else ""
     return 'profile = "quick"', begin, f'nb.verdict("pave.{name[3:]}", 1, artefact="data/claims.yaml")\nnb.finish()'
+
+
+def change_with_its_date_kept(path: Path, content: str) -> None:
+    """As cp -p, rsync -t and tar do."""
+    about = path.stat()
+    path.write_text(content)
+    os.utime(path, ns=(about.st_atime_ns, about.st_mtime_ns))
 
 
 def break_notebook(path: Path) -> None:
@@ -107,18 +117,229 @@ def test_one_broken_notebook_loses_nothing_of_the_others_and_a_second_run_repeat
     code, ran, output = make("reproduce", "PROFILE=smoke")
     assert (code, ran) == (0, set()), output
 
+    change_with_its_date_kept(toy_project / "data" / "read_by_good.csv", "a\n2\n")
+    code, ran, output = make("reproduce", "PROFILE=smoke")
+    assert (code, ran) == (0, {"00_good"}), output
+
     code, ran, output = make("notebooks/00_good", "PROFILE=quick")
     assert (code, ran) == (0, {"00_good"}), output
     assert "profile quick" in (build / "notebooks" / "00_good.ipynb").read_text()
 
 
-def test_make_and_paperlib_agree_on_what_a_notebook_depends_on():
-    command = ["make", "--print-data-base", "--question", f"ENV={sys.prefix}", "help"]
-    database = subprocess.run(command, cwd=ROOT, env=clean_environment(), capture_output=True, text=True).stdout
-    for entry in existing_notebooks():
-        (line,) = re.findall(rf"^build/notebooks/{entry.name}\.ipynb: (.*)$", database, re.MULTILINE)
-        prerequisites = set(line.split("|")[0].split()) - {f"build/profiles/{entry.name}"}
-        assert prerequisites == {path.relative_to(ROOT).as_posix() for path in inputs(entry)}, entry.name
+def test_two_makes_at_once_execute_each_notebook_once(toy_project, rogue_kernel):
+    write_notebook(toy_project / "notebooks" / "01_broken.ipynb", *toy_cells("01_broken"))
+    command = ["make", f"ENV={sys.prefix}", "reproduce", "PROFILE=smoke"]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+    environment = clean_environment(**rogue_kernel)
+    both = [subprocess.Popen(command, cwd=toy_project, env=environment, **pipes) for _ in range(2)]
+    outputs = [make.communicate()[0] for make in both]
+    assert [make.returncode for make in both] == [0, 0], outputs
+    ran = re.findall(r"^(\S+): running", "\n".join(outputs), re.MULTILINE)
+    assert sorted(ran) == ["00_good", "01_broken", "18_scoreboard"], outputs
+
+
+LATE_OUTPUTS = """
+import time
+kernel = get_ipython().kernel
+publish = kernel._publish_status
+def late(status, *arguments, **options):
+    if status == "idle":
+        kernel.iopub_thread.schedule(lambda: time.sleep(6))
+        kernel._publish_status = publish
+    return publish(status, *arguments, **options)
+kernel._publish_status = late
+"""
+
+
+def test_outputs_that_a_busy_machine_delivers_late_are_waited_for(toy_project, monkeypatch):
+    monkeypatch.setattr(paths, "project_folder", lambda: toy_project)
+    monkeypatch.delenv("PAPERLIB_BUILD", raising=False)
+    notebook = toy_project / "notebooks" / "00_good.ipynb"
+    write_notebook(notebook, 'profile = "quick"', LATE_OUTPUTS, "print('after')")
+    executed = execution.execute(load_catalogue()["00_good"], PROFILES["smoke"])
+    assert "after" in executed.read_text()
+
+
+# --- What makes a notebook out of date --------------------------------------------------------------------------------
+
+
+class Toy:
+    """The toy project's notebook 00_good, executed without a kernel."""
+
+    def __init__(self, project: Path):
+        self.project, self.build = project, project / "build"
+        self.entry = load_catalogue()["00_good"]
+
+    def execute(self, meanwhile=lambda: None, figure: bytes = b"picture") -> None:
+        with pipeline.recorded(self.entry, PROFILES["smoke"]):
+            paths.data_reads_file(self.entry.name).write_text("claims.yaml\nread\nread/file.csv\nabsent\n")
+            meanwhile()
+            paths.write_atomically(paths.verdicts_file(self.entry.name), "[]")
+            paths.write_atomically(self.build / "figures" / "00_good--picture.png", figure)
+        paths.write_atomically(paths.executed_notebook(self.entry.name), self.entry.source.read_bytes())
+
+    @property
+    def condition(self) -> str:
+        return pipeline.condition(self.entry)
+
+
+@pytest.fixture
+def toy(toy_project, monkeypatch) -> Toy:
+    monkeypatch.setattr(paths, "project_folder", lambda: toy_project)
+    monkeypatch.delenv("PAPERLIB_BUILD", raising=False)
+    for name in ("read", "not_read"):
+        (toy_project / "data" / name).mkdir()
+        (toy_project / "data" / name / "file.csv").write_text("1")
+    toy = Toy(toy_project)
+    toy.execute()
+    assert toy.condition == pipeline.DONE
+    assert pipeline.executed_profile(toy.entry) == "smoke"
+    return toy
+
+
+def edit_outputs(path: Path) -> None:
+    notebook = nbformat.read(path, as_version=4)
+    notebook.cells[0].outputs = [v4.new_output("stream", name="stdout", text="another\n")]
+    nbformat.write(notebook, path)
+
+
+CHANGES = {
+    "a rule, its date kept": lambda p: change_with_its_date_kept(p / "data" / "claims.yaml", "[]"),
+    "a file that was read": lambda p: change_with_its_date_kept(p / "data" / "read" / "file.csv", "2"),
+    "a file that was read, removed": lambda p: (p / "data" / "read" / "file.csv").unlink(),
+    "a file in a folder that was listed": lambda p: (p / "data" / "read" / "new.csv").write_text("1"),
+    "a file that was looked for in vain": lambda p: (p / "data" / "absent").write_text("1"),
+    "a module": lambda p: change_with_its_date_kept(p / "paperlib" / "repro" / "checks.py", "pass"),
+    "a module, removed": lambda p: (p / "paperlib" / "repro" / "checks.py").unlink(),
+    "a module, added": lambda p: (p / "paperlib" / "repro" / "another.py").touch(),
+    "the lock": lambda p: change_with_its_date_kept(p / "requirements.lock", "numpy==1"),
+    "a cell": lambda p: break_notebook(p / "notebooks" / "00_good.ipynb"),
+    "a figure": lambda p: (p / "build" / "figures" / "00_good--picture.png").write_bytes(b"other"),
+    "a figure, removed": lambda p: (p / "build" / "figures" / "00_good--picture.png").unlink(),
+    "the verdicts": lambda p: change_with_its_date_kept(p / "build" / "verdicts" / "00_good.json", "{}"),
+    "the verdicts, removed": lambda p: (p / "build" / "verdicts" / "00_good.json").unlink(),
+    "the record of the execution": lambda p: (p / "build" / "inputs" / "00_good.json").write_text("{}"),
+    "the record of the execution, removed": lambda p: (p / "build" / "inputs" / "00_good.json").unlink(),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
+def test_a_notebook_is_out_of_date_once_what_it_read_or_made_has_changed(toy, change):
+    change(toy.project)
+    assert toy.condition == pipeline.OUT_OF_DATE
+    assert not pipeline.is_up_to_date(toy.entry, PROFILES["smoke"])
+
+
+IRRELEVANT = {
+    "a date in the past": lambda p: os.utime(p / "data" / "claims.yaml", (1, 1)),
+    "a date in the future": lambda p: os.utime(p / "data" / "claims.yaml", (2**33, 2**33)),
+    "a file that was not read": lambda p: (p / "data" / "not_read" / "file.csv").write_text("2"),
+    "a file in a folder that was not listed": lambda p: (p / "data" / "not_read" / "new.csv").touch(),
+    "a lock file": lambda p: (p / "data" / "read" / "locks").mkdir(),
+    "the notebook's outputs, as publishing does": lambda p: edit_outputs(p / "notebooks" / "00_good.ipynb"),
+    "a change that was taken back": lambda p: [(p / "requirements.lock").write_text(text) for text in ("x", PINS)],
+}
+PINS = (ROOT / "requirements.lock").read_text()
+
+
+@pytest.mark.parametrize("change", IRRELEVANT.values(), ids=IRRELEVANT)
+def test_a_notebook_stays_up_to_date_whatever_else_changes(toy, change):
+    change(toy.project)
+    assert toy.condition == pipeline.DONE
+
+
+@pytest.mark.parametrize(
+    ("suffix", "condition"), [(".failed.ipynb", pipeline.FAILED), (".unfinished.ipynb", pipeline.UNFINISHED)]
+)
+def test_a_failure_or_an_interruption_beside_a_success_is_not_up_to_date_and_goes_with_the_next_run(
+    toy, suffix, condition
+):
+    (toy.build / "notebooks" / f"00_good{suffix}").touch()
+    assert toy.condition == condition
+    toy.execute()
+    assert toy.condition == pipeline.DONE
+
+
+def test_an_executed_notebook_that_is_gone_was_never_run(toy):
+    paths.executed_notebook("00_good").unlink()
+    assert toy.condition == pipeline.NEVER_RUN
+
+
+def test_an_input_that_changes_while_the_notebook_runs_leaves_it_out_of_date(toy):
+    for name in ("claims.yaml", "read/file.csv"):
+        toy.execute()
+        assert toy.condition == pipeline.DONE
+        toy.execute(meanwhile=lambda name=name: (toy.project / "data" / name).write_text("changed"))
+        assert toy.condition == pipeline.OUT_OF_DATE
+
+
+def test_what_an_earlier_execution_left_goes_before_the_next_one(toy):
+    earlier = toy.build / "figures" / "00_good--no_longer_drawn.png"
+    others = toy.build / "figures" / "01_broken--picture.png"
+    half_written = toy.build / "verdicts" / ".00_good.json.abc"
+    for path in (earlier, others, half_written):
+        path.touch()
+    seen = []
+    toy.execute(meanwhile=lambda: seen.extend(pipeline.artefacts()))
+    assert seen == [others]
+    assert not half_written.exists()
+    assert pipeline.artefacts() == [toy.build / "figures" / "00_good--picture.png", others]
+
+
+def test_the_scoreboard_is_out_of_date_once_a_verdict_has_changed_or_a_notebook_failed(toy):
+    toy.entry = load_catalogue()["18_scoreboard"]
+    for change in (
+        lambda: paths.write_atomically(paths.verdicts_file("00_good"), "[{}]"),
+        lambda: paths.write_atomically(paths.failed_notebook("01_broken"), "{}"),
+        lambda: paths.verdicts_file("00_good").unlink(),
+    ):
+        toy.execute()
+        assert toy.condition == pipeline.DONE
+        change()
+        assert toy.condition == pipeline.OUT_OF_DATE
+
+
+READING = """
+import sys, os, glob, multiprocessing
+from paperlib.repro import paths
+def read_yaml():
+    (paths.data_folder() / "notebooks.yaml").read_bytes()
+if __name__ == "__main__":
+    import pandas
+    os.chdir(paths.notebooks_folder())
+    open("../data/claims.yaml").close()
+    pandas.read_csv(paths.data_folder() / "published" / "{table}")
+    os.listdir(paths.data_folder() / "experiments")
+    try:
+        open(paths.data_folder() / "absent")
+    except FileNotFoundError:
+        pass
+    process = multiprocessing.get_context("spawn").Process(target=read_yaml)
+    process.start()
+    process.join()
+    sys.exit(process.exitcode)
+"""
+
+
+def test_what_is_read_under_data_is_noted_in_workers_too(tmp_path):
+    table = min((ROOT / "data" / "published").glob("*.csv")).name
+    script, reads = tmp_path / "script.py", tmp_path / "reads"
+    script.write_text(READING.replace("{table}", table))
+    reads.touch()
+    with data_reads.noted_in(reads):
+        subprocess.run([sys.executable, script], env=clean_environment(PYTHONPATH=str(ROOT)), check=True)
+    expected = {"claims.yaml", f"published/{table}", "experiments", "absent", "notebooks.yaml"}
+    assert set(data_reads.noted(reads)) == {f"data/{name}" for name in expected}
+
+
+def test_records_of_one_experiment_are_read_without_looking_at_the_others(tmp_path, monkeypatch):
+    store = RunStore(tmp_path)
+    for experiment in ("one", "other"):
+        store.save({"experiment": experiment}, {}, provenance={})
+    listed, listdir = [], os.listdir
+    monkeypatch.setattr(os, "listdir", lambda path: listed.append(path) or listdir(path))
+    assert len(list(store.records("one"))) == 1
+    assert listed == [tmp_path / "one"]
 
 
 def test_nbval_fails_on_a_broken_cell_and_on_a_changed_checked_output(tmp_path, rogue_kernel):
@@ -202,7 +423,7 @@ def test_wrong_usage_exits_with_2(arguments, code, capsys):
     assert "usage:" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("command", ["run", "status", "claims", "bench", "publish"])
+@pytest.mark.parametrize("command", ["run", "outdated", "status", "claims", "bench", "publish"])
 def test_each_command_has_help(command, capsys):
     with pytest.raises(SystemExit) as exit_:
         cli.main([command, "--help"])

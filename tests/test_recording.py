@@ -8,9 +8,11 @@ import sys
 
 import pandas as pd
 import pytest
+import torch
 import yaml
 
 from paperlib.pave import recording
+from paperlib.pave.checkpoints import TrainedNetworks, networks_from_bytes, networks_to_bytes
 from paperlib.pave.experiments import load_experiment
 from paperlib.pave.recorded_runs import RecordedRuns, recorded_runs
 from paperlib.repro import paths
@@ -34,6 +36,8 @@ DEFINITION = {
         "paper": {"seeds": 2},
     },
 }
+TINY = [torch.nn.Sequential(torch.nn.Linear(inputs, 1)) for inputs in (3, 4, 4)]
+NETWORKS = networks_to_bytes(TrainedNetworks(TINY[0], (TINY[1], TINY[2]), 1, {}))
 PROVENANCE = {"date": "2026-01-01T00:00:00+00:00"}
 
 
@@ -55,7 +59,7 @@ def store(tmp_path):
 def finish(store, run, *, date=PROVENANCE["date"], **changes):
     table = pd.DataFrame({"episode": [0], "return": [float(run.seed)]})
     spec = run.spec() | changes
-    return store.save(spec, {"episodes": table}, provenance={"date": date}, files={"networks.pt": b"weights"})
+    return store.save(spec, {"episodes": table}, provenance={"date": date}, files={"networks.pt": NETWORKS})
 
 
 def test_finished_runs_are_recorded_once_with_their_tables(runs, store):
@@ -92,12 +96,15 @@ def test_two_budgets_are_recorded_side_by_side(runs, store, tmp_path):
     assert not_recorded([*runs, *tenths]) == runs[1:] + tenths[1:]
 
 
-def test_networks_are_kept_of_the_first_seed_of_base_and_pave_only(runs, store):
+def test_networks_are_kept_of_first_seeds_and_the_actor_of_those_that_are_played(runs, store):
     for run in runs:
         finish(store, run)
     list(recording.record_finished("tiny", store))
-    kept = [run for run, record in zip(runs, recorded(runs), strict=True) if "networks.pt" in record.contents]
-    assert kept == [runs[0]]
+    records = dict(zip(runs, recorded(runs), strict=True))
+    kept = {run: record for run, record in records.items() if "networks.pt" in record.contents}
+    assert list(kept) == [run for run in runs if run.seed == runs[0].seed]
+    played = {recording.cell_of(r)[:3]: networks_from_bytes(k.file("networks.pt")).actor for r, k in kept.items()}
+    assert [cell for cell, actor in played.items() if actor is not None] == [("pendulum", "sac", "base")]
 
 
 def test_a_record_stays_valid_when_the_engine_or_the_backend_changes(runs, store):
@@ -138,7 +145,7 @@ def test_at_profile_paper_the_run_store_adds_runs_and_networks(runs, store, monk
     monkeypatch.setattr(recording.torch.cuda, "is_available", lambda: False)
     caps = next(run for run in runs if run.method == "caps" and run.seed == runs[0].seed)
     finish(store, caps)
-    list(recording.record_finished("tiny", store))  # without its networks
+    results().save(caps.spec(), {}, provenance=PROVENANCE)  # without its networks
     finish(store, runs[1])
     for run in load_experiment("tiny", "quick"):
         finish(store, run)

@@ -1,6 +1,7 @@
 """The run store: names, exact tables, damage, killed writers, full disks and several processes at once."""
 
 import errno
+import json
 import os
 import random
 import shutil
@@ -20,7 +21,7 @@ from hypothesis import strategies as st
 
 from paperlib.repro import store as store_module
 from paperlib.repro.provenance import provenance
-from paperlib.repro.store import DamagedRecord, DamagedRecordWarning, RunIsBusy, RunStore
+from paperlib.repro.store import DamagedRecord, DamagedRecordWarning, RunIsBusy, RunStore, exclusive
 
 PROVENANCE = {"device": "cpu", "wall_time_s": 1.5}
 RETURNS = pd.DataFrame({"episode": [0, 1, 2], "return": [0.1, -1 / 3, 1e-300], "method": ["pave", "", 'a "b",\nc']})
@@ -248,6 +249,29 @@ def test_a_work_folder_lasts_until_its_run_is_saved(tmp_path):
     assert not folder.exists() and other.exists()
 
 
+def test_a_folder_of_several_runs_lasts_until_all_are_saved(tmp_path):
+    store = RunStore(tmp_path)
+    folder = store.work_folder(spec_of(1), spec_of(2))
+    assert folder == store.work_folder(spec_of(1), spec_of(2)) != store.work_folder(spec_of(1))
+    save(store, 1)
+    assert folder.exists()
+    save(store, 2)
+    assert not folder.exists()
+
+
+def test_a_writer_killed_after_its_last_save_leaves_nothing_that_looks_unfinished(tmp_path, monkeypatch):
+    store, specs = RunStore(tmp_path), [spec_of(1), spec_of(2)]
+    folder = store.work_folder(*specs)
+    with monkeypatch.context() as killed:
+        killed.setattr(RunStore, "clear_leftovers", lambda *_: None)
+        for seed in (1, 2):
+            save(store, seed)
+    assert folder.exists()
+    with store.claim_missing(specs) as missing:
+        assert missing == []
+    assert not folder.exists()
+
+
 # --- Damage -----------------------------------------------------------------------------------------------------------
 
 
@@ -298,6 +322,119 @@ def test_missing_files_and_foreign_records_are_damage(tmp_path, pristine):
         assert_damage_is_detected(store, pristine, lambda folder, name=file_name: (folder / name).unlink())
     foreign = save(RunStore(tmp_path / "other"), 2).folder / "record.json"
     assert_damage_is_detected(store, pristine, lambda folder: shutil.copy(foreign, folder / "record.json"))
+
+
+def link_to_itself(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink()
+    path.symlink_to(path)
+
+
+@pytest.mark.parametrize("name", ["record.json", "returns.csv", "actor.pt", "."])
+def test_a_link_to_itself_is_damage(tmp_path, name):
+    store = RunStore(tmp_path)
+    folder = save(store, 1).folder
+    link_to_itself(folder / name)
+    with pytest.warns(DamagedRecordWarning, match="is missing; moved to"):
+        assert list(store.records()) == []
+    assert_intact(save(store, 1), 1)
+    link_to_itself(folder / name)
+    with pytest.warns(DamagedRecordWarning, match="is missing; moved to"):
+        assert_intact(save(store, 1), 1)
+
+
+def rewrite(folder: Path, change: Callable[[dict], object]) -> None:
+    """Change the content of a record.json and give it the checksum that fits."""
+    content = json.loads((folder / "record.json").read_bytes())["content"]
+    change(content)
+    (folder / "record.json").write_bytes(store_module._encode_record(content))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        *((lambda content, key=key: content.pop(key), "shape") for key in ("spec", "status", "contents", "provenance")),
+        (lambda content: content.update(format=2), "not of format 1"),
+        (lambda content: content.update(notes="more"), "shape"),
+        (lambda content: content.update(spec=[1]), "shape"),
+        (lambda content: content.update(contents=["returns.csv"]), "shape"),
+        (lambda content: content.update(status="half"), "shape"),
+        (lambda content: content["contents"].update({"../../x": content["contents"].pop("actor.pt")}), "shape"),
+        (lambda content: content["column_types"].update(losses=[["a", "float64"]]), "shape"),
+        (lambda content: content["column_types"].update(returns=[["a", "money"]]), "shape"),
+    ],
+)
+def test_a_record_of_another_shape_is_damage_and_no_bare_error(tmp_path, change, message):
+    store = RunStore(tmp_path)
+    shutil.copy(save(store, 1).folder / "actor.pt", tmp_path / "x")
+    rewrite(store.find(spec_of(1)).folder, change)
+    with pytest.warns(DamagedRecordWarning, match=message):
+        assert list(store.records()) == []
+
+
+def test_a_record_without_a_format_number_is_read_as_the_first_format(tmp_path):
+    store = RunStore(tmp_path)
+    rewrite(save(store, 1).folder, lambda content: content.pop("format"))
+    assert_intact(store.find(spec_of(1)), 1)
+
+
+@pytest.fixture
+def three_records(tmp_path) -> RunStore:
+    store = RunStore(tmp_path)
+    for seed in range(3):
+        save(store, seed)
+    return store
+
+
+def seeds(store: RunStore) -> list[int]:
+    return sorted(record.spec["seed"] for record in store.records())
+
+
+def test_a_record_that_cannot_be_read_stays_and_hides_no_other(three_records, monkeypatch):
+    folder, read_bytes = three_records.find(spec_of(1)).folder, Path.read_bytes
+
+    def refuse(path):
+        if path.parent == folder:
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+        return read_bytes(path)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "read_bytes", refuse)
+        with pytest.warns(DamagedRecordWarning, match="record.json cannot be read .Permission denied"):
+            assert seeds(three_records) == [0, 2]
+        with pytest.warns(DamagedRecordWarning), pytest.raises(DamagedRecord, match="stays in place"):
+            save(three_records, 1)
+    assert seeds(three_records) == [0, 1, 2]
+
+
+def test_a_damaged_record_on_a_disk_that_cannot_be_written_hides_no_other(three_records, monkeypatch):
+    folder = three_records.find(spec_of(1)).folder
+    os.truncate(folder / "returns.csv", 3)
+
+    def refuse(*arguments, **options):
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+    for name in ("mkdir", "rename"):
+        monkeypatch.setattr(os, name, refuse)
+    with pytest.warns(DamagedRecordWarning, match="Read-only file system"):
+        assert seeds(three_records) == [0, 2]
+    assert folder.exists()
+
+
+def test_a_damaged_committed_record_is_reported_with_the_cure_and_stays(three_records):
+    committed = RunStore(three_records.root, committed=True)
+    damaged = committed.find(spec_of(1)).folder / "returns.csv"
+    before = sorted(three_records.root.rglob("*"))
+    os.truncate(damaged, 3)
+    with pytest.warns(DamagedRecordWarning, match=f"has 3 bytes.*`git checkout {three_records.root}` restores it"):
+        assert committed.find(spec_of(1)) is None
+    with pytest.warns(DamagedRecordWarning):
+        assert seeds(committed) == [0, 2]
+    with pytest.warns(DamagedRecordWarning), pytest.raises(DamagedRecord, match="git checkout"):
+        save(committed, 1)
+    assert sorted(three_records.root.rglob("*")) == before
 
 
 def test_saving_over_a_damaged_record_replaces_it(tmp_path):
@@ -472,6 +609,32 @@ def test_processes_that_save_the_same_run_without_a_claim_leave_one_whole_record
     writers = [start_child(lambda: save(store, 1, weights)) for _ in range(6)]
     assert [exit_code(writer) for writer in writers] == [0] * 6
     assert_intact(store.find(spec_of(1)), 1, weights)
+
+
+def test_lock_files_go_with_their_last_holder(tmp_path):
+    store = RunStore(tmp_path)
+    with store.claim(spec_of(1), spec_of(2)):
+        save(store, 1)
+    with store.claim_missing([spec_of(1), spec_of(2)]):
+        pass
+    assert list((tmp_path / "locks").iterdir()) == []
+
+
+def test_a_lock_that_is_removed_by_its_holders_still_lets_one_in_at_a_time(tmp_path):
+    counter, turns = tmp_path / "counter", 200
+    counter.write_text("0")
+
+    def count():
+        for _ in range(turns):
+            with exclusive(tmp_path / "lock"):
+                value = int(counter.read_text())
+                time.sleep(0.0002)
+                counter.write_text(str(value + 1))
+
+    counters = [start_child(count) for _ in range(4)]
+    assert [exit_code(one) for one in counters] == [0] * 4
+    assert int(counter.read_text()) == 4 * turns
+    assert not (tmp_path / "lock").exists()
 
 
 def test_a_claim_excludes_others_and_is_freed_when_its_holder_is_killed(tmp_path):

@@ -5,6 +5,7 @@ import json
 import math
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -12,8 +13,11 @@ import pandas as pd
 import pytest
 import torch
 
+from paperlib.pave import training
 from paperlib.pave.settings import METHODS, Coefficients, published_coefficients, published_settings
 from paperlib.pave.training import Trainer, TrainingPlan
+from paperlib.repro import sealed_file
+from paperlib.repro.sealed_file import SetAsideWarning
 
 SNAPSHOT = Path(__file__).parent / "snapshots" / "training_trace.json"
 
@@ -109,16 +113,115 @@ def test_training_goes_on_after_sigkill(tmp_path):
 
 def test_a_damaged_checkpoint_is_reported_and_training_starts_anew(tmp_path):
     plan = small_plan()
-    (tmp_path / "checkpoint.pt").write_bytes(b"half a checkpo")
-    with pytest.warns(UserWarning, match="cannot be read"):
+    expected = Trainer(plan, tmp_path).run()
+    checkpoint = tmp_path / "checkpoint.pt"
+    content = bytearray(checkpoint.read_bytes())
+    content[len(content) // 2] ^= 1  # among the weights and transitions, where torch sees nothing wrong
+    checkpoint.write_bytes(content)
+    with pytest.warns(SetAsideWarning, match="checkpoint.pt is damaged"):
         results = Trainer(plan, tmp_path).run()
-    assert_same_results(results, Trainer(plan).run())
+    assert_same_results(results, expected)
 
 
-def test_a_checkpoint_of_another_plan_is_refused(tmp_path):
-    Trainer(small_plan(), tmp_path).run()
-    with pytest.raises(ValueError, match="another plan"):
-        Trainer(small_plan(steps=250), tmp_path).run()
+@pytest.fixture
+def checkpoint(tmp_path) -> Path:
+    """A checkpoint of `small_plan()` before the first step, which is as good as any to be refused."""
+    Trainer(small_plan(), tmp_path)._save()
+    return tmp_path / "checkpoint.pt"
+
+
+def assert_begins_anew(folder: Path, match: str, plan: TrainingPlan | None = None) -> None:
+    plan = plan or small_plan()
+    trainer, fresh = Trainer(plan, folder), Trainer(plan)
+    with pytest.warns(SetAsideWarning, match=match) as caught:
+        trainer._resume()
+    assert len(caught) == 1
+    assert trainer.step == 0 and trainer.evaluations == [] and len(trainer.replay) == 0
+    for one, other in zip(trainer.agent.critic.parameters(), fresh.agent.critic.parameters(), strict=True):
+        assert torch.equal(one, other)
+    assert torch.equal(trainer.streams.uniform("minibatch", 3), fresh.streams.uniform("minibatch", 3))
+    assert (folder / "checkpoint.pt.unusable").exists()
+
+
+def resealed(folder: Path, change) -> None:
+    """Change the state in a checkpoint and seal it again, as no damage could."""
+    trainer = Trainer(small_plan(), folder)
+    load = partial(torch.load, weights_only=True)
+    state = sealed_file.read(folder / "checkpoint.pt", trainer._about(), load)
+    change(state)
+    sealed_file.write(folder / "checkpoint.pt", trainer._about(), lambda file: torch.save(state, file))
+
+
+@pytest.mark.parametrize("key", ["agent", "replay", "streams", "step", "evaluations"])
+def test_a_checkpoint_that_lacks_something_is_no_bare_error(checkpoint, key):
+    resealed(checkpoint.parent, lambda state: (state.update(step=50), state.pop(key)))
+    assert_begins_anew(checkpoint.parent, rf"checkpoint.pt cannot be read \(KeyError: '{key}'\)")
+
+
+def test_a_checkpoint_that_holds_another_object_is_no_bare_error(checkpoint):
+    resealed(checkpoint.parent, lambda state: state.update(agent=[1, 2]))
+    assert_begins_anew(checkpoint.parent, "checkpoint.pt cannot be read")
+
+
+class Planted:
+    """An object whose unpickling runs code."""
+
+    def __reduce__(self):
+        return (exec, ("raise SystemExit('code from a checkpoint ran')",))
+
+
+def test_no_code_in_a_checkpoint_runs(checkpoint):
+    resealed(checkpoint.parent, lambda state: state.update(step=Planted()))
+    assert_begins_anew(checkpoint.parent, "checkpoint.pt cannot be read")
+
+
+@pytest.mark.parametrize(
+    ("changes", "match"),
+    [
+        ({"compiled": True}, "plan.compiled was false, is true"),
+        ({"dtype": "float64"}, 'plan.dtype was "float32", is "float64"'),
+        ({"steps": 250}, "plan.steps was 200, is 250"),
+    ],
+)
+def test_a_checkpoint_of_another_plan_or_made_with_other_switches_is_set_aside(checkpoint, changes, match):
+    assert_begins_anew(checkpoint.parent, match, small_plan(**changes))
+
+
+def test_a_checkpoint_of_other_code_or_another_torch_is_set_aside(checkpoint, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr(training, "_code", lambda: "0" * 16)
+        assert_begins_anew(checkpoint.parent, "code was")
+    Trainer(small_plan(), checkpoint.parent)._save()
+    monkeypatch.setattr(sealed_file.metadata, "version", lambda package: "99.0")
+    assert_begins_anew(checkpoint.parent, "versions.torch was")
+
+
+def test_a_run_whose_critic_has_no_curvature_left_diverges_and_the_others_go_on():
+    plan = small_plan(methods=("base", "base"), steps=50)  # no updates yet
+    trainer = Trainer(plan)
+    with torch.no_grad():
+        trainer.agent.critic.biases[0][2] = 1e4  # so far out that SiLU is a line
+    with pytest.warns(UserWarning, match="seed 6 diverged at step 50: critic has no second derivative"):
+        healthy, flat = trainer.run()
+    assert (flat.diverged_at_step, flat.networks) == (50, None)
+    assert_same_results([healthy], Trainer(plan).run()[:1])
+
+
+def test_a_run_whose_geometry_overflows_at_the_end_diverges_and_the_others_go_on(monkeypatch):
+    plan, geometry = small_plan(methods=("base", "base"), steps=50), training.critic_geometry
+    calls = []
+
+    def overflowing(critic, episodes, *, action_units):
+        calls.append(action_units)
+        return geometry(critic, episodes, action_units=action_units) | {"mixed_hessian_sup": math.inf}
+
+    trainer = Trainer(plan)
+    trainer._evaluate()
+    monkeypatch.setattr(training, "critic_geometry", overflowing)
+    with pytest.warns(UserWarning, match="diverged at step 0: its geometry is not finite"):
+        results = trainer._results()
+    assert [result.diverged_at_step for result in results] == [0, 0]
+    assert set(results[0].tables) == {"evaluations"}
 
 
 def test_a_diverging_run_is_told_with_its_step_and_leaves_the_others_alone():

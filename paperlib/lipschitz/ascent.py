@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-import os
+import io
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import BinaryIO, NamedTuple, Protocol
 
 import numpy as np
 import pandas as pd
@@ -14,6 +16,8 @@ import pandas as pd
 from paperlib.lipschitz.constants import MDPConstants, PolicyConstants, contraction_margin, gradient_lipschitz
 from paperlib.lipschitz.policies import GaussianPolicy
 from paperlib.lipschitz.step_sizes import agss, mss_mlc, sss_mlc, sss_slc
+from paperlib.repro import sealed_file
+from paperlib.repro.code_revision import code_revision
 
 LIPSCHITZ_RULES = {"sss_slc": sss_slc, "sss_mlc": sss_mlc, "mss_mlc": mss_mlc}
 RULES = (*LIPSCHITZ_RULES, "agss", "largest_guarantee")
@@ -141,9 +145,9 @@ class _State:
     """
 
     theta: np.ndarray
+    sums: dict[str, np.ndarray]
+    tenths: dict[str, np.ndarray]
     iteration: int = 0
-    sums: dict[str, np.ndarray] = field(default_factory=dict)
-    tenths: dict[str, np.ndarray] = field(default_factory=dict)
     trace: list[dict[str, np.ndarray]] = field(default_factory=list)
 
 
@@ -192,10 +196,12 @@ class Ascent:
             raise ValueError(f"rule is {rule!r}; choose one of {', '.join(RULES)}")
         self.problem, self.rule, self.iterations, self.target = problem, rule, iterations, target
         self._record_at = set(map(int, record_at))
-        self._work_folder, self._save_every = work_folder, save_every
-        self._state = _load(work_folder) or _State(np.array(start, dtype=float))
-        if not self._state.sums:
-            self._state.sums, self._state.tenths = _empty_sums(len(self._state.theta))
+        self._save_every = save_every
+        self._checkpoint = None if work_folder is None else work_folder / CHECKPOINT_FILE
+        self._about = {"kind": "ascent", "rule": rule, "start": np.asarray(start).tolist(), "iterations": iterations}
+        self._about["code"] = _code()
+        saved = self._checkpoint and sealed_file.read(self._checkpoint, self._about, _load)
+        self._state = saved or _State(np.array(start, dtype=float), *_empty_sums(len(start)))
         self._estimate = problem.returns.estimate(self._state.theta, self._state.iteration)
         _note_target(self._state, target)
 
@@ -234,8 +240,8 @@ class Ascent:
         state.theta = following
         state.iteration += 1
         _note_target(state, self.target)
-        if self._work_folder is not None and state.iteration % self._save_every == 0:
-            _save(self._work_folder, state)
+        if self._checkpoint is not None and state.iteration % self._save_every == 0:
+            sealed_file.write(self._checkpoint, self._about, lambda file: _save(file, state))
 
     def result(self) -> AscentResult:
         """What was done so far, in tables.
@@ -397,26 +403,19 @@ def _runs_table(state: _State) -> pd.DataFrame:
 # Checkpoints
 
 
-def _save(folder: Path, state: _State) -> None:
-    """In one piece: a reader finds the old state or the new one."""
+def _save(file: BinaryIO, state: _State) -> None:
     arrays = {"theta": state.theta, "iteration": state.iteration}
     arrays |= {f"sums/{name}": value for name, value in state.sums.items()}
     arrays |= {f"tenths/{name}": value for name, value in state.tenths.items()}
     if state.trace:
         arrays |= {f"trace/{name}": np.stack([row[name] for row in state.trace]) for name in state.trace[0]}
-    folder.mkdir(parents=True, exist_ok=True)
-    temporary = folder / f"{CHECKPOINT_FILE}.partial"
-    with open(temporary, "wb") as file:
-        np.savez(file, **arrays)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, folder / CHECKPOINT_FILE)
+    content = io.BytesIO()  # NumPy's writer seeks, which a sealed file cannot
+    np.savez(content, **arrays)
+    file.write(content.getvalue())
 
 
-def _load(folder: Path | None) -> _State | None:
-    if folder is None or not (folder / CHECKPOINT_FILE).exists():
-        return None
-    with np.load(folder / CHECKPOINT_FILE) as saved:
+def _load(file: BinaryIO) -> _State:
+    with np.load(file) as saved:
         arrays = dict(saved)
     columns = _of_kind(arrays, "trace")
     rows = len(next(iter(columns.values()), ()))
@@ -427,6 +426,11 @@ def _load(folder: Path | None) -> _State | None:
         tenths=_of_kind(arrays, "tenths"),
         trace=[{name: value[row] for name, value in columns.items()} for row in range(rows)],
     )
+
+
+@cache
+def _code() -> str:
+    return code_revision(sys.modules[__name__])
 
 
 def _of_kind(arrays: dict[str, np.ndarray], kind: str) -> dict[str, np.ndarray]:

@@ -8,14 +8,10 @@ iterations and recorded iterations. Rules of one cell run side by side on the sa
 from __future__ import annotations
 
 import dataclasses
-import os
-import shutil
 import sys
 import time
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from functools import cache, lru_cache
-from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
@@ -26,10 +22,11 @@ from paperlib.lipschitz.domains import Domain, MassSpringDamper, ShipSteering
 from paperlib.lipschitz.gpomdp import SimulatedReturns
 from paperlib.repro.code_revision import code_revision
 from paperlib.repro.definitions import load_definition
-from paperlib.repro.progress import Progress, quiet, show_notes
+from paperlib.repro.progress import Progress
 from paperlib.repro.provenance import provenance
 from paperlib.repro.recording import records_of
 from paperlib.repro.store import Record, RunStore
+from paperlib.repro.workers import side_by_side
 
 DOMAINS: dict[str, type[Domain]] = {"mass_spring_damper": MassSpringDamper, "ship_steering": ShipSteering}
 KIND = "step_sizes"
@@ -145,20 +142,7 @@ def run_side_by_side(execute: Callable, parts: Iterable, store: RunStore, *, wor
         for part in parts:
             execute(part, store)
         return
-    with ProcessPoolExecutor(workers, get_context("spawn"), initializer=_quiet_worker) as pool:
-        futures = [pool.submit(execute, part, store) for part in parts]
-        try:
-            show_notes(store.root, until=lambda: all(future.done() for future in futures))
-            for future in futures:
-                future.result()
-        except BaseException:
-            pool.shutdown(cancel_futures=True)
-            raise
-
-
-def _quiet_worker() -> None:
-    os.environ["OMP_NUM_THREADS"] = "1"
-    quiet()
+    side_by_side(execute, [(part, store) for part in parts], store.root, workers=workers)
 
 
 def run_cell(runs: Sequence[StepSizeRun], store: RunStore) -> None:
@@ -175,9 +159,8 @@ def run_cell(runs: Sequence[StepSizeRun], store: RunStore) -> None:
         seconds = (time.perf_counter() - started) / len(todo)
         transitions = one.runs * one.episodes * one.steps * one.iterations
         where_from = provenance("cpu", "float64", one.runs, seconds, transitions / seconds)
-        for run, result, folder in zip(todo, results, folders, strict=True):
+        for run, result in zip(todo, results, strict=True):
             store.save(run.spec(), result._asdict(), provenance=where_from)
-            shutil.rmtree(folder, ignore_errors=True)
 
 
 def _ascent(run: StepSizeRun, folder: Path) -> Ascent:

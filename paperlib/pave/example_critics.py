@@ -122,7 +122,7 @@ def trained_networks() -> dict[tuple[str, str], TrainedNetworks]:
 
     Raises FileNotFoundError where the records are missing or damaged.
     """
-    records = list(RunStore(paths.data_folder() / "results").records(RECORDED_EXPERIMENT))
+    records = list(RunStore(paths.data_folder() / "results", committed=True).records(RECORDED_EXPERIMENT))
     if not records:
         raise FileNotFoundError(f"no records of {RECORDED_EXPERIMENT} in data/results: check them out again")
     return {

@@ -6,9 +6,8 @@ import dataclasses
 import json
 import shutil
 from collections.abc import Iterable, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from contextlib import suppress
 from functools import cache
-from multiprocessing import get_context
 from pathlib import Path
 
 import pandas as pd
@@ -29,10 +28,11 @@ from paperlib.pave.training import CHECKPOINT_FILE, Trainer, TrainingPlan, Train
 from paperlib.repro import paths
 from paperlib.repro.code_revision import code_revision
 from paperlib.repro.definitions import TRAINING, load_definition
-from paperlib.repro.progress import Progress, quiet, show_notes
+from paperlib.repro.progress import Progress
 from paperlib.repro.provenance import provenance
 from paperlib.repro.recording import records_of
 from paperlib.repro.store import Record, RunStore
+from paperlib.repro.workers import side_by_side
 
 
 @dataclasses.dataclass(frozen=True)
@@ -182,7 +182,6 @@ def train_group(group: list[Run], store: RunStore, hardware: Hardware) -> None:
                 except torch.OutOfMemoryError:
                     shutil.rmtree(_work_folder(part, store))
                     todo = _note_parts(batch, _halves(part) + todo, store)
-        shutil.rmtree(_work_folder(batch, store))
 
 
 PARTS_FILE = "parts.json"
@@ -194,7 +193,8 @@ def _parts(batch: list[Run], store: RunStore, hardware: Hardware) -> list[list[R
     file = _work_folder(batch, store) / PARTS_FILE
     if file.exists():
         by_name = {store.name(run.spec()): run for run in batch}
-        return [[by_name[name] for name in names] for names in json.loads(file.read_text())]
+        with suppress(ValueError, KeyError, TypeError):  # a damaged file: divide anew
+            return [[by_name[name] for name in names] for names in json.loads(file.read_text())]
     run, spec = batch[0], environment_spec(batch[0].environment)
     each = bytes_per_run(run.settings, run.budget.steps, spec.observation_dim, spec.action_dim)
     fit = runs_that_fit(hardware.device, each)
@@ -219,16 +219,7 @@ def _note_parts(batch: list[Run], parts: list[list[Run]], store: RunStore) -> li
 
 def train_in_processes(groups: list[list[Run]], store: RunStore, hardware: Hardware, workers: int) -> None:
     """Train groups side by side, the bars of all in this process's terminal. The first failure stops the rest."""
-    # A CUDA context does not survive a fork.
-    with ProcessPoolExecutor(workers, get_context("spawn"), initializer=quiet) as pool:
-        futures = [pool.submit(train_group, group, store, hardware) for group in groups]
-        try:
-            show_notes(store.root, until=lambda: all(future.done() for future in futures))
-            for future in futures:
-                future.result()
-        except BaseException:
-            pool.shutdown(cancel_futures=True)
-            raise
+    side_by_side(train_group, [(group, store, hardware) for group in groups], store.root, workers=workers)
 
 
 def group_runs(runs: Iterable[Run]) -> list[list[Run]]:
@@ -241,8 +232,7 @@ def group_runs(runs: Iterable[Run]) -> list[list[Run]]:
 
 
 def _work_folder(batch: list[Run], store: RunStore) -> Path:
-    names = [store.name(run.spec()) for run in batch]
-    return store.work_folder({"experiment": batch[0].experiment, "batch": names})
+    return store.work_folder(*(run.spec() for run in batch))
 
 
 def _train_batch(batch: list[Run], store: RunStore, hardware: Hardware) -> None:
@@ -263,7 +253,6 @@ def _train_batch(batch: list[Run], store: RunStore, hardware: Hardware) -> None:
     where_from = provenance(plan.device, plan.dtype, len(batch), trainer.seconds, speed)
     for run, result in zip(batch, results, strict=True):
         _save(store, run, result, where_from)
-    shutil.rmtree(work_folder)
 
 
 def _save(store: RunStore, run: Run, result: TrainingResult, where_from: dict) -> None:

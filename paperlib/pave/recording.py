@@ -16,16 +16,12 @@ import pandas as pd
 import torch
 
 from paperlib.pave.experiments import Run, group_runs, load_experiment, train
+from paperlib.pave.record_contents import NETWORKS_FILE, kept_networks
 from paperlib.pave.settings import published_seeds
 from paperlib.repro import paths, recording
 from paperlib.repro.progress import notes
 from paperlib.repro.recording import find_records, not_recorded, recorded
 from paperlib.repro.store import Record, RunStore
-
-NETWORKS_KEPT = {
-    (environment, method) for environment in ("walker", "lunar", "pendulum") for method in ("base", "pave")
-}
-"""Environments and methods whose first seed's networks are kept, for the surfaces of notebook 08."""
 
 Cell = tuple[str, str, str, int]
 
@@ -48,8 +44,9 @@ def record_finished(experiment: str, source: RunStore) -> Iterator[Cell]:
 
 def _kept_files(record: Record) -> dict[str, bytes]:
     environment, method, seed = (record.spec[name] for name in ("environment", "method", "seed"))
-    keep = (environment, method) in NETWORKS_KEPT and seed == published_seeds()[0]
-    return {"networks.pt": record.file("networks.pt")} if keep and "networks.pt" in record.contents else {}
+    if seed != published_seeds()[0] or NETWORKS_FILE not in record.contents:
+        return {}
+    return {NETWORKS_FILE: kept_networks(record.file(NETWORKS_FILE), environment, method)}
 
 
 EXPERIMENTS = ("published", "ablations", "combination", "critic_side", "sensitivity")

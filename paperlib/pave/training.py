@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
-import os
+import json
+import sys
 import time
 import warnings
 from collections.abc import Callable
 from contextlib import closing
+from functools import cache, partial
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import pandas as pd
@@ -17,12 +20,21 @@ import torch
 from paperlib.pave.actor_critic import DIAGNOSTICS
 from paperlib.pave.checkpoints import TrainedNetworks, networks_to_bytes
 from paperlib.pave.environments import EnvironmentBatch, environment_spec
-from paperlib.pave.evaluation import ACTION_UNITS, critic_geometry, episode_table, play_episodes, to_environment_units
+from paperlib.pave.evaluation import (
+    critic_geometry,
+    episode_table,
+    play_episodes,
+    to_environment_units,
+    unweighted_losses,
+)
+from paperlib.pave.record_contents import final_tables, rounded
 from paperlib.pave.replay import ReplayBuffer
 from paperlib.pave.sac import SAC
 from paperlib.pave.settings import AlgorithmSettings, Coefficients
 from paperlib.pave.streams import RandomStreams, derive_seed
 from paperlib.pave.td3 import TD3
+from paperlib.repro import sealed_file
+from paperlib.repro.code_revision import code_revision
 
 CHECKPOINT_FILE = "checkpoint.pt"
 AGENTS = {"td3": TD3, "sac": SAC}
@@ -71,7 +83,7 @@ class TrainingResult:
     """One run: its tables, its networks, and the environment step at which it diverged, if it did.
 
     Tables: `evaluations` (a row per evaluation: mean return and smoothness, critic geometry at scaled actions, losses),
-    `training_episodes` (exploring policy), and for a run that finished `episodes` and `geometry` (final evaluation).
+    `training_episodes` (exploring policy), and for a run that finished those of `record_contents.final_tables`.
     """
 
     seed: int
@@ -87,6 +99,11 @@ class Trainer:
         self.plan, self.work_folder = plan, work_folder
         self.spec = environment_spec(plan.environment)
         self.device, self.dtype = torch.device(plan.device), getattr(torch, plan.dtype)
+        self._begin()
+
+    def _begin(self) -> None:
+        """The state before the first step."""
+        plan = self.plan
         self.streams = RandomStreams(plan.seeds, device=self.device, dtype=self.dtype)
         dims = self.spec.observation_dim, self.spec.action_dim
         agent = AGENTS[plan.settings.algorithm]
@@ -194,21 +211,47 @@ class Trainer:
         )
 
     def _evaluate(self) -> None:
-        """A row per healthy run: mean return and smoothness, critic geometry, the last update's losses."""
+        """A row per healthy run: mean return and smoothness, critic geometry, the last update's losses and others."""
         episodes = self._play("evaluation", self.plan.evaluation_episodes)
         diagnostics = self.agent.diagnostics.cpu().tolist()
+        unweighted = unweighted_losses(self.agent.critic, self.replay, self.plan.seeds, self.step)
         for run in self._healthy():
             table = episode_table(episodes[run])
-            geometry = critic_geometry(self.agent.critic.unstack(2 * run), episodes[run], action_units="scaled")
+            critic = self.agent.critic.unstack(2 * run)
+            geometry = self._or_diverged(run, partial(critic_geometry, critic, episodes[run], action_units="scaled"))
+            if geometry is None:
+                continue
             self.evaluations.append(
                 {"run": run, "step": self.step}
                 | {name: float(table[name].mean()) for name in ("return", "smoothness")}
                 | geometry
                 | dict(zip(DIAGNOSTICS, diagnostics[run], strict=True))
+                | unweighted[run]
             )
+
+    def _or_diverged(self, run: int, measure: Callable[[], dict]) -> dict | None:
+        """Numbers or tables measured on a run's critic, or None where it has no geometry: then it has diverged here.
+
+        A critic driven far out, where SiLU is a line to rounding, has no curvature left, though its weights are finite.
+        """
+        try:
+            found = measure()
+            if all(np.isfinite(_floats(value)).all() for value in found.values()):
+                return found
+            reason = "its geometry is not finite"
+        except (ValueError, torch.linalg.LinAlgError) as error:
+            reason = str(error)
+        self.agent.diverged_at[run] = self.step
+        seed = self.plan.seeds[run]
+        warnings.warn(f"the run of seed {seed} diverged at step {self.step}: {reason}", stacklevel=2)
+        return None
 
     def _results(self) -> list[TrainingResult]:
         episodes = self._play("final evaluation", self.plan.final_episodes)
+        finals = {
+            run: self._or_diverged(run, partial(final_tables, self._networks(run), episodes[run]))
+            for run in self._healthy()
+        }
         healthy, diverged_at = set(self._healthy()), self.agent.diverged_at.tolist()
         results = []
         for run, seed in enumerate(self.plan.seeds):
@@ -218,9 +261,7 @@ class Trainer:
                 results.append(TrainingResult(seed, tables, None, diverged_at[run]))
                 continue
             networks = self._networks(run)
-            tables["episodes"] = episode_table(episodes[run])
-            geometry = {u: critic_geometry(networks.critics[0], episodes[run], action_units=u) for u in ACTION_UNITS}
-            tables["geometry"] = pd.DataFrame([{"action_units": u} | row for u, row in geometry.items()])
+            tables |= finals[run]
             results.append(TrainingResult(seed, tables, networks_to_bytes(networks), None))
         return results
 
@@ -254,7 +295,6 @@ class Trainer:
         if self._checkpoint is None:
             return
         state = {
-            "plan": dataclasses.asdict(self.plan),
             "agent": self.agent.state_dict(),
             "replay": self.replay.state_dict(),
             "streams": self.streams.state_dict(),
@@ -263,31 +303,39 @@ class Trainer:
             "evaluations": self.evaluations,
             "training_episodes": self.training_episodes,
         }
-        self.work_folder.mkdir(parents=True, exist_ok=True)
-        temporary = self._checkpoint.with_suffix(".partial")
-        with open(temporary, "wb") as file:
-            torch.save(state, file)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, self._checkpoint)
+        sealed_file.write(self._checkpoint, self._about(), lambda file: torch.save(state, file))
 
     def _resume(self) -> None:
-        """Go on from the checkpoint, if there is one that can be read and belongs to this plan."""
-        if self._checkpoint is None or not self._checkpoint.exists():
-            return
+        """Go on from the checkpoint, if there is one of this plan, code and machine; another one is set aside."""
+        if self._checkpoint is not None:
+            sealed_file.read(self._checkpoint, self._about(), self._restore)
+
+    def _about(self) -> dict:
+        """What decides the numbers from here on."""
+        plan = json.loads(json.dumps(dataclasses.asdict(self.plan)))
+        return {"kind": "training", "plan": plan, "code": _code()}
+
+    def _restore(self, file: BinaryIO) -> None:
+        state = torch.load(file, map_location="cpu", weights_only=True)
         try:
-            state = torch.load(self._checkpoint, map_location=self.device, weights_only=True)
-        except Exception as error:  # torch raises whatever the damaged bytes lead to
-            warnings.warn(f"checkpoint {self._checkpoint} cannot be read ({error}); training starts anew", stacklevel=2)
-            return
-        if state["plan"] != dataclasses.asdict(self.plan):
-            raise ValueError(f"checkpoint {self._checkpoint} belongs to another plan: remove it or use another folder")
-        self.agent.load_state_dict(state["agent"])
-        self.replay.load_state_dict(state["replay"])
-        self.streams.load_state_dict(state["streams"])
-        self.step, self.seconds = state["step"], state["seconds"]
-        self.evaluations, self.training_episodes = state["evaluations"], state["training_episodes"]
+            self.agent.load_state_dict(state["agent"])
+            self.replay.load_state_dict(state["replay"])
+            self.streams.load_state_dict(state["streams"])
+            self.step, self.seconds = state["step"], state["seconds"]
+            self.evaluations, self.training_episodes = state["evaluations"], state["training_episodes"]
+        except BaseException:
+            self._begin()
+            raise
+
+
+@cache
+def _code() -> str:
+    return code_revision(sys.modules[__name__])
+
+
+def _floats(measured: float | pd.DataFrame) -> np.ndarray:
+    return measured.select_dtypes("floating").to_numpy() if isinstance(measured, pd.DataFrame) else np.array(measured)
 
 
 def _rows_of(run: int, rows: list[dict]) -> pd.DataFrame:
-    return pd.DataFrame([{k: v for k, v in row.items() if k != "run"} for row in rows if row["run"] == run])
+    return rounded(pd.DataFrame([{k: v for k, v in row.items() if k != "run"} for row in rows if row["run"] == run]))

@@ -1,6 +1,10 @@
 """Claims ledger, run store, profiles, statistics, figures and the command line; knows neither paper."""
 
+from paperlib.repro import data_reads
+
 __all__ = ["open_notebook"]
+
+data_reads.note_from_here()
 
 
 def __getattr__(name: str):

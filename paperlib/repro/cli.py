@@ -9,14 +9,14 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 
 import pandas as pd
 
 from paperlib.repro import paths, pipeline, progress, tables, verdicts
-from paperlib.repro.catalogue import CatalogueEntry, existing_notebooks, load_catalogue
+from paperlib.repro.catalogue import SCOREBOARD, CatalogueEntry, existing_notebooks, load_catalogue
 from paperlib.repro.claims import PAPERS, LedgerError
 from paperlib.repro.profiles import DEFAULT_PROFILE, PROFILES, Profile
 from paperlib.repro.store import RunStore
@@ -50,6 +50,10 @@ def _parser() -> argparse.ArgumentParser:
     _add_notebooks(run, "notebooks to execute, e.g. 06_training_with_pave (default: all that are not up to date)")
     meanings = "; ".join(f"{profile.name}: {profile.meaning}" for profile in PROFILES.values())
     run.add_argument("--profile", choices=PROFILES, default=DEFAULT_PROFILE, help=f"{meanings} (default: %(default)s)")
+    run.add_argument("--if-out-of-date", action="store_true", help="leave named notebooks alone that are up to date")
+
+    outdated = _command(commands, "outdated", _outdated, "make's targets for the notebooks that are not up to date")
+    outdated.add_argument("--profile", choices=PROFILES, default=DEFAULT_PROFILE, help="(default: %(default)s)")
 
     _command(commands, "status", _status, "how the notebooks, the run store, figures and tables stand")
 
@@ -103,7 +107,8 @@ def _benchmark(name: str) -> Path:
 
 def _run(options: argparse.Namespace) -> int:
     profile = PROFILES[options.profile]
-    failures = sum(not _run_one(entry, profile) for entry in options.notebooks or _out_of_date(profile))
+    again = bool(options.notebooks) and not options.if_out_of_date
+    failures = sum(not _run_one(entry, profile, again=again) for entry in options.notebooks or existing_notebooks())
     if options.notebooks:
         return int(failures > 0)
     unacceptable = _print_scoreboard(verdicts.scoreboard())
@@ -111,26 +116,31 @@ def _run(options: argparse.Namespace) -> int:
     return int(failures > 0 or unacceptable > 0)
 
 
-def _out_of_date(profile: Profile) -> Iterator[CatalogueEntry]:
-    for entry in existing_notebooks():
-        if pipeline.is_up_to_date(entry, profile):
-            print(f"{entry.name}: up to date")
-        else:
-            yield entry
+def _run_one(entry: CatalogueEntry, profile: Profile, *, again: bool) -> bool:
+    """Execute a notebook, unless it is up to date and not to be executed again; False if it failed."""
+    with pipeline.turn(entry):
+        if not again and pipeline.is_up_to_date(entry, profile):
+            print(f"{entry.name}: up to date", flush=True)
+            return True
+        from paperlib.repro import execution  # papermill loads slowly, and the other commands do without it
 
-
-def _run_one(entry: CatalogueEntry, profile: Profile) -> bool:
-    from paperlib.repro import execution  # papermill loads slowly, and the other commands do without it
-
-    print(f"{entry.name}: running at profile {profile.name}", flush=True)
-    begin = time.monotonic()
-    try:
-        executed = execution.execute(entry, profile)
-    except execution.NotebookFailed as error:
-        print(error, file=sys.stderr, flush=True)
-        return False
+        print(f"{entry.name}: running at profile {profile.name}", flush=True)
+        begin = time.monotonic()
+        try:
+            executed = execution.execute(entry, profile)
+        except execution.NotebookFailed as error:
+            print(error, file=sys.stderr, flush=True)
+            return False
     print(f"{entry.name}: done in {time.monotonic() - begin:.0f} s: {_relative(executed)}", flush=True)
     return True
+
+
+def _outdated(options: argparse.Namespace) -> int:
+    profile = PROFILES[options.profile]
+    for entry in existing_notebooks():
+        if entry.name != SCOREBOARD and not pipeline.is_up_to_date(entry, profile):
+            print(f"notebooks/{entry.name}")
+    return 0
 
 
 def _status(options: argparse.Namespace) -> int:
@@ -157,8 +167,9 @@ def _text_of(report: EntryPoint) -> str:
 
 
 def _print_runs() -> None:
-    records = RunStore(paths.runs_folder()).records() if paths.runs_folder().is_dir() else []
-    counts = Counter((record.spec["experiment"], record.status) for record in records)
+    store = RunStore(paths.runs_folder())
+    store.clear_leftovers()
+    counts = Counter((record.spec["experiment"], record.status) for record in store.records())
     print(f"{counts.total()} runs in {_relative(paths.runs_folder())}")
     for (experiment, status), count in sorted(counts.items()):
         print(f"  {experiment}: {count} {status}")
@@ -186,6 +197,7 @@ def _claims(options: argparse.Namespace) -> int:
 def _print_scoreboard(table: pd.DataFrame, *, list_all: bool = False) -> int:
     """Print the counts, then the claims that need a look; returns how many lack a current verdict."""
     print(tables.to_text(verdicts.counts(table)))
+    print(f"\n{tables.to_text(verdicts.bases(table))}")
     quiet = () if list_all else (verdicts.HOLDS, verdicts.NOT_YET_CHECKED)
     for row in table[~table["state"].isin(quiet)].itertuples(index=False):
         print(f"\n{row.claim} ({row.where}): {row.state}\n  {row.rule}")
@@ -195,7 +207,11 @@ def _print_scoreboard(table: pd.DataFrame, *, list_all: bool = False) -> int:
                 print(f"  {name}: {fact}")
     unacceptable = int(table["state"].isin(verdicts.UNACCEPTABLE).sum())
     print(f"\n{len(table)} claims, {unacceptable} of them without the verdict they should have")
-    return unacceptable
+    irregularities = verdicts.irregularities()
+    for line in (verdicts.mixed_profiles(table), *irregularities):
+        if line:
+            print(line)
+    return unacceptable + len(irregularities)
 
 
 def _bench(options: argparse.Namespace) -> int:

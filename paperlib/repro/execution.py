@@ -1,7 +1,6 @@
 """Executing one notebook into the build folder."""
 
 import os
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,9 +11,13 @@ from jupyter_client.manager import AsyncKernelManager
 
 from paperlib.repro import paths
 from paperlib.repro.catalogue import CatalogueEntry
-from paperlib.repro.pipeline import executed_profile
+from paperlib.repro.pipeline import recorded
 from paperlib.repro.profiles import Profile
 from paperlib.repro.progress import name_terminal
+
+_PATIENCE = 600
+"""Seconds to wait for a kernel to start, and for the last outputs of a cell. The usual 60 and 4 are too few on a busy
+machine, where they made notebooks fail that have no fault."""
 
 
 class NotebookFailed(RuntimeError):
@@ -37,25 +40,20 @@ def execute(entry: CatalogueEntry, profile: Profile) -> Path:
     """Execute a notebook into the build folder, with a progress bar on a terminal; returns the executed notebook.
 
     Earlier results of the notebook are removed first, so that no verdict of an older version survives. Raises
-    NotebookFailed, with the partial outputs kept.
+    NotebookFailed, with the partial outputs kept. Call it in the notebook's `pipeline.turn`.
     """
     executed, failed = paths.executed_notebook(entry.name), paths.failed_notebook(entry.name)
     unfinished = paths.unfinished_notebook(entry.name)
-    for earlier in (executed, failed, unfinished, paths.verdicts_file(entry.name)):
-        earlier.unlink(missing_ok=True)
-    if executed_profile(entry) != profile.name:
-        paths.write_atomically(paths.profile_stamp(entry.name), profile.name + "\n")
-    unfinished.parent.mkdir(parents=True, exist_ok=True)
-    begin = time.time_ns()
-    unfinished.write_bytes(entry.source.read_bytes())
-    try:
-        with _kernel_environment(profile):
-            _execute_into(entry, profile, unfinished)
-    except Exception as error:
-        os.replace(unfinished, failed)
-        raise NotebookFailed(entry.name, failed, str(error).strip()) from error
-    # An input that changed while the notebook ran leaves it out of date.
-    os.utime(unfinished, ns=(begin, begin))
+    with recorded(entry, profile):
+        paths.write_atomically(unfinished, entry.source.read_bytes())
+        try:
+            with _kernel_environment(entry.name, profile):
+                _execute_into(entry, profile, unfinished)
+        except Exception as error:
+            # Verdicts recorded before the error are a failed notebook's, and count as none.
+            paths.verdicts_file(entry.name).unlink(missing_ok=True)
+            os.replace(unfinished, failed)
+            raise NotebookFailed(entry.name, failed, str(error).strip()) from error
     os.replace(unfinished, executed)
     return executed
 
@@ -71,11 +69,13 @@ def _execute_into(entry: CatalogueEntry, profile: Profile, output: Path) -> None
         extra_arguments=["--IPKernelApp.log_level=ERROR"],
         cwd=entry.source.parent,
         progress_bar={"desc": entry.name, "disable": None},
+        start_timeout=_PATIENCE,
+        iopub_timeout=_PATIENCE,
     )
 
 
 @contextmanager
-def _kernel_environment(profile: Profile) -> Iterator[None]:
+def _kernel_environment(notebook: str, profile: Profile) -> Iterator[None]:
     """What the kernel inherits.
 
     The notebook obeys PAPERLIB_PROFILE before its parameter, so both must say the same. One thread, unless
@@ -83,7 +83,8 @@ def _kernel_environment(profile: Profile) -> Iterator[None]:
     gain nothing from more, and two notebooks can share the cores.
     """
     threads = os.environ.get("OMP_NUM_THREADS", "1")
-    wanted = {"PAPERLIB_PROFILE": profile.name, "OMP_NUM_THREADS": threads, **name_terminal()}
+    wanted = {"PAPERLIB_PROFILE": profile.name, "PAPERLIB_NOTEBOOK": notebook, "OMP_NUM_THREADS": threads}
+    wanted |= name_terminal()
     earlier = {name: os.environ.get(name) for name in wanted}
     os.environ.update(wanted)
     try:

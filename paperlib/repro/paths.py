@@ -50,9 +50,14 @@ def unfinished_notebook(name: str) -> Path:
     return build_folder() / "notebooks" / f"{name}.unfinished.ipynb"
 
 
-def profile_stamp(name: str) -> Path:
-    """Names the profile of a notebook's last execution; newer than the execution if another one is asked for."""
-    return build_folder() / "profiles" / name
+def execution_file(name: str) -> Path:
+    """What a notebook's last execution was made from, and what it made."""
+    return build_folder() / "inputs" / f"{name}.json"
+
+
+def data_reads_file(name: str) -> Path:
+    """Where a notebook's processes note what they read under data/ while they run."""
+    return build_folder() / "inputs" / f"{name}.reads"
 
 
 def verdicts_file(name: str) -> Path:

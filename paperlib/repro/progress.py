@@ -40,9 +40,20 @@ def notes(runs_folder: Path) -> Iterator[dict]:
     """The notes of computations under way or interrupted: {label, done, total}."""
     for path in sorted(runs_folder.glob(f"unfinished/*/*/{NOTE}")):
         try:
-            yield json.loads(path.read_text())
-        except (json.JSONDecodeError, FileNotFoundError):
-            continue  # being written, or just finished
+            note = json.loads(path.read_text())
+        except (OSError, ValueError, RecursionError):
+            continue  # being written, just finished, or damaged
+        if _is_note(note):
+            yield note
+
+
+def _is_note(note: object) -> bool:
+    return (
+        isinstance(note, dict)
+        and note.keys() == {"label", "done", "total"}
+        and isinstance(note["label"], str)
+        and all(type(note[name]) is int and note[name] >= 0 for name in ("done", "total"))
+    )
 
 
 def show_notes(runs_folder: Path, *, until: Callable[[], bool], every: float = 1.0) -> None:

@@ -1,7 +1,6 @@
 """Committed outputs: an executed notebook without the traces of its execution."""
 
 import copy
-import os
 
 import nbformat
 
@@ -26,10 +25,7 @@ def publish(entry: CatalogueEntry) -> bool:
     content = nbformat.writes(cleaned) + "\n"
     if content == entry.source.read_text(encoding="utf-8"):
         return False
-    modified = entry.source.stat().st_mtime_ns
     paths.write_atomically(entry.source, content)
-    # The cells are the executed ones: the notebook stays up to date.
-    os.utime(entry.source, ns=(modified, modified))
     return True
 
 

@@ -39,7 +39,7 @@ class NotRecorded(LookupError):
 
 def results() -> RunStore:
     """The store of recorded runs."""
-    return RunStore(paths.data_folder() / "results")
+    return RunStore(paths.data_folder() / "results", committed=True)
 
 
 def find_records(runs: Sequence[Run], *stores: RunStore) -> list[Record | None]:

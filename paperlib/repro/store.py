@@ -3,13 +3,14 @@
 A record lies in ``<root>/<experiment>/<hash>/``: ``record.json`` (specification, status, provenance, size and SHA-256
 of every other file), tables as CSV, and any other files. It is prepared in a hidden sibling folder, flushed to the disk
 and renamed into place, so that a reader sees either all of it or nothing. A record whose bytes differ from what was
-written is set aside under ``<root>/damaged/`` and counts as missing.
+written is set aside under ``<root>/damaged/`` and counts as missing; in a store of committed records it stays.
 
 Beside the records the store keeps ``<root>/unfinished/`` (checkpoints of runs under way) and ``<root>/locks/``. Locks
 are ``flock`` locks: the kernel frees them when their holder dies, so a killed run never blocks the next attempt.
 """
 
 import csv
+import errno
 import fcntl
 import hashlib
 import io
@@ -21,7 +22,7 @@ import re
 import shutil
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,10 +30,17 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from paperlib.repro.paths import write_atomically
+
 RECORD_FILE = "record.json"
+FORMAT = 1
+"""Of records; a record without the number has format 1."""
+RUNS_FILE = "runs.json"
+"""In a work folder: the names of the runs that it is for."""
 RESERVED_FOLDERS = ("damaged", "locks", "unfinished")
 EXPERIMENT_NAME = re.compile(r"[a-z0-9][a-z0-9_.-]*")
 FILE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
+COLUMN_TYPE = re.compile(r"str|bool|u?int(8|16|32|64)|float(16|32|64)")
 HASH_LENGTH = 16
 
 
@@ -44,8 +52,12 @@ class DamagedRecord(RuntimeError):  # noqa: N818 - says what is the case
     """A record on the disk is not what was written."""
 
 
+class UnreadableRecord(DamagedRecord):
+    """The system cannot read a record: it may be whole, so it stays where it is."""
+
+
 class DamagedRecordWarning(UserWarning):
-    """A damaged record was set aside; its run counts as missing."""
+    """A record is damaged; its run counts as missing."""
 
 
 # --- Specifications and record.json -----------------------------------------------------------------------------------
@@ -108,7 +120,34 @@ def _decode_record(data: bytes) -> dict:
         raise DamagedRecord(f"{RECORD_FILE} cannot be parsed ({type(error).__name__})") from error
     if not intact:
         raise DamagedRecord(f"{RECORD_FILE} does not match its own checksum")
+    return _of_known_shape(content)
+
+
+def _of_known_shape(content: Any) -> dict:
+    """The fields of a ``Record`` in ``content``; DamagedRecord for a record of another format or shape."""
+    if not isinstance(content, dict) or content.pop("format", FORMAT) != FORMAT:
+        raise DamagedRecord(f"{RECORD_FILE} is not of format {FORMAT}, the one that this version reads")
+    try:
+        _plain_spec(content["spec"])
+        tables = [f"{name}.csv" for name in content["column_types"]]
+        known = (
+            content.keys() == {"spec", "status", "diverged_at_step", "provenance", "contents", "column_types"}
+            and content["status"] == ("finished" if content["diverged_at_step"] is None else "diverged")
+            and isinstance(content["provenance"], dict)
+            and all(_is_file_name(name) for name in content["contents"])
+            and all(digest.keys() == {"bytes", "sha256"} for digest in content["contents"].values())
+            and set(tables) <= content["contents"].keys()
+            and all(COLUMN_TYPE.fullmatch(kind) for types in content["column_types"].values() for _, kind in types)
+        )
+    except (KeyError, TypeError, ValueError, AttributeError):
+        known = False
+    if not known:
+        raise DamagedRecord(f"{RECORD_FILE} has not the shape of a record")
     return content
+
+
+def _is_file_name(name: str) -> bool:
+    return FILE_NAME.fullmatch(name) is not None and name != RECORD_FILE
 
 
 # --- Tables -----------------------------------------------------------------------------------------------------------
@@ -184,6 +223,14 @@ def _sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
+def _listing(folder: Path) -> list[str]:
+    """The names in a folder, sorted; none where there is no such folder."""
+    try:
+        return sorted(os.listdir(folder))
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+
+
 def _make_folder(folder: Path) -> None:
     """Make ``folder`` and its parents so that they survive a power cut."""
     if folder.is_dir():
@@ -200,11 +247,21 @@ def _write_durably(path: Path, data: bytes) -> None:
         os.fsync(file.fileno())
 
 
-def _read_checked(folder: Path, name: str, digest: Mapping) -> bytes:
+_NO_FILE_THERE = (errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ELOOP)
+"""What reading raises where a file is missing: in its place is nothing, a folder, or a link that leads to itself."""
+
+
+def _read_bytes(folder: Path, name: str) -> bytes:
     try:
-        data = (folder / name).read_bytes()
-    except (FileNotFoundError, NotADirectoryError, IsADirectoryError) as error:
-        raise DamagedRecord(f"{name} is missing") from error
+        return (folder / name).read_bytes()
+    except OSError as error:
+        if error.errno in _NO_FILE_THERE:
+            raise DamagedRecord(f"{name} is missing") from error
+        raise UnreadableRecord(f"{name} cannot be read ({error.strerror})") from error
+
+
+def _read_checked(folder: Path, name: str, digest: Mapping) -> bytes:
+    data = _read_bytes(folder, name)
     if len(data) != digest["bytes"]:
         raise DamagedRecord(f"{name} has {len(data)} bytes instead of {digest['bytes']}")
     if _sha256(data) != digest["sha256"]:
@@ -213,16 +270,43 @@ def _read_checked(folder: Path, name: str, digest: Mapping) -> bytes:
 
 
 @contextmanager
-def _locked(path: Path, *, blocking: bool = True) -> Iterator[None]:
-    """Hold the lock file ``path``; ``BlockingIOError`` if it is taken and ``blocking`` is false."""
+def _locked(path: Path, *, blocking: bool = True) -> Iterator[int]:
+    """Hold the lock file ``path``, whose descriptor is given; ``BlockingIOError`` if it is taken and ``blocking`` is
+    false.
+    """
     _make_folder(path.parent)
-    # The file stays: removing it would let a third process lock a new file while a second waits for the old one.
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if blocking else fcntl.LOCK_NB))
-        yield
+        yield descriptor
     finally:
         os.close(descriptor)
+
+
+@contextmanager
+def exclusive(path: Path, *, blocking: bool = True) -> Iterator[None]:
+    """Hold ``path`` against every other process and thread until the block ends or its process dies.
+
+    The lock file is removed by its holder, so whoever gets the lock after waiting may hold a file that is no longer at
+    ``path``, where another one may lock a new file: it tries again. ``BlockingIOError`` if it is taken and ``blocking``
+    is false.
+    """
+    while True:
+        with _locked(path, blocking=blocking) as descriptor:
+            if _is_at(path, descriptor):
+                try:
+                    yield
+                finally:
+                    if _is_at(path, descriptor):
+                        path.unlink()
+                return
+
+
+def _is_at(path: Path, descriptor: int) -> bool:
+    try:
+        return os.path.samestat(os.stat(path), os.fstat(descriptor))
+    except FileNotFoundError:
+        return False
 
 
 # --- Records and the store --------------------------------------------------------------------------------------------
@@ -265,10 +349,13 @@ class Record:
 
 
 class RunStore:
-    """Records of runs under one root folder, shared safely by any number of processes on one machine."""
+    """Records of runs under one root folder, shared safely by any number of processes on one machine.
 
-    def __init__(self, root: Path | str):
-        self.root = Path(root)
+    committed: the records are under version control: a damaged one is reported and stays where it is.
+    """
+
+    def __init__(self, root: Path | str, *, committed: bool = False):
+        self.root, self.committed = Path(root), committed
 
     def name(self, spec: Mapping) -> str:
         """``<experiment>-<16 hex digits>``, a function of the specification's content and not of its key order.
@@ -279,7 +366,10 @@ class RunStore:
         return self._name(_plain_spec(spec))
 
     def find(self, spec: Mapping) -> Record | None:
-        """The complete, undamaged record of ``spec``, else None; a damaged one is set aside with a warning."""
+        """The complete, undamaged record of ``spec``, else None; a damaged one is set aside with a warning.
+
+        What the system cannot read, or not move, stays where it is, also with a warning.
+        """
         plain = _plain_spec(spec)
         return self._find(self._folder(plain), self._name(plain))
 
@@ -300,7 +390,7 @@ class RunStore:
         with ExitStack() as held:
             for name in names:
                 try:
-                    held.enter_context(_locked(self._lock(name, "claim"), blocking=blocking))
+                    held.enter_context(exclusive(self._lock(name, "claim"), blocking=blocking))
                 except BlockingIOError as error:
                     raise RunIsBusy(f"{name} is being run by another process") from error
             yield
@@ -312,7 +402,11 @@ class RunStore:
         This is how a batch is trained: run what is given, ``save`` each run on its own, leave the block.
         """
         with self.claim(*self.missing(specs), blocking=blocking):
-            yield self.missing(specs)
+            missing = self.missing(specs)
+            if not missing:  # a writer killed after its last save left its work folder
+                for experiment in {spec["experiment"] for spec in specs}:
+                    self.clear_leftovers(experiment)
+            yield missing
 
     def save(
         self,
@@ -327,33 +421,65 @@ class RunStore:
 
         A run that has a record keeps it, and that record is returned. A run that diverged is saved with the step at
         which it did and the tables measured until then; any other run with a non-finite value in a table is refused
-        (ValueError). An OSError of the disk passes through and leaves no record.
+        (ValueError). An OSError of the disk passes through and leaves no record. DamagedRecord where one that the store
+        may not move is in the way.
         """
         plain = _plain_spec(spec)
         name, folder = self._name(plain), self._folder(plain)
         encoded = self._encode(plain, tables, provenance, diverged_at_step, files or {})
-        with _locked(self._lock(name, "save")):
+        with exclusive(self._lock(name, "save")):
             if self._find_locked(folder, name) is None:
+                if os.path.lexists(folder):
+                    raise DamagedRecord(f"{folder} is damaged and stays in place; {self._advice}")
                 self._write(folder, encoded)
             record = self._read(folder)
-        self._clear_leftovers(plain["experiment"])
+        self.clear_leftovers(plain["experiment"])
         return record
 
-    def work_folder(self, spec: Mapping) -> Path:
-        """A folder, made if need be, for the checkpoints of a run under way; ``save`` removes it."""
-        plain = _plain_spec(spec)
-        folder = self._work_folder(self._folder(plain))
+    def work_folder(self, *specs: Mapping) -> Path:
+        """A folder, made if need be, for the checkpoints of a run under way, or of several that go together.
+
+        ``save`` removes it once all its runs have records.
+        """
+        plain = [_plain_spec(spec) for spec in specs]
+        names = [self._name(one) for one in plain]
+        key = names[0][-HASH_LENGTH:] if len(names) == 1 else _sha256(_canonical_json(names))[:HASH_LENGTH]
+        folder = self.root / "unfinished" / plain[0]["experiment"] / key
         _make_folder(folder)
+        if not (folder / RUNS_FILE).exists():
+            write_atomically(folder / RUNS_FILE, json.dumps(names))
         return folder
 
     def records(self, experiment: str | None = None) -> Iterator[Record]:
         """Every undamaged record (of one experiment), in the order of experiment and hash."""
-        for folder in sorted(self.root.glob(f"*/{'[0-9a-f]' * HASH_LENGTH}")):
-            if folder.parent.name in RESERVED_FOLDERS or experiment not in (None, folder.parent.name):
+        for name in _listing(self.root) if experiment is None else [experiment]:
+            if name in RESERVED_FOLDERS or not EXPERIMENT_NAME.fullmatch(name):
                 continue
-            record = self._find(folder, f"{folder.parent.name}-{folder.name}")
-            if record is not None:
-                yield record
+            for folder in _listing(self.root / name):
+                if re.fullmatch(f"[0-9a-f]{{{HASH_LENGTH}}}", folder):
+                    record = self._find(self.root / name / folder, f"{name}-{folder}")
+                    if record is not None:
+                        yield record
+
+    def clear_leftovers(self, experiment: str | None = None) -> None:
+        """Remove what dead writers left (of one experiment): work folders of saved runs and half-written records."""
+        for name in _listing(self.root / "unfinished") if experiment is None else [experiment]:
+            for work in _listing(self.root / "unfinished" / name):
+                if self._is_saved(self.root / "unfinished" / name / work):
+                    shutil.rmtree(self.root / "unfinished" / name / work, ignore_errors=True)
+            for temporary in self.root.glob(f"{name}/.*"):
+                # A living writer holds the lock; and what a disk does not let us remove stays.
+                with suppress(OSError), exclusive(self._lock(f"{name}-{temporary.name[1:]}", "save"), blocking=False):
+                    shutil.rmtree(temporary, ignore_errors=True)
+
+    def _is_saved(self, work_folder: Path) -> bool:
+        """Whether all runs that a work folder is for have records."""
+        try:
+            names = json.loads((work_folder / RUNS_FILE).read_text())
+            folders = [self.root / name[: -HASH_LENGTH - 1] / name[-HASH_LENGTH:] for name in names]
+        except (OSError, ValueError, TypeError):
+            return False
+        return bool(folders) and all(folder.exists() for folder in folders)
 
     def _name(self, plain: dict) -> str:
         return f"{plain['experiment']}-{_sha256(_canonical_json(plain))[:HASH_LENGTH]}"
@@ -364,28 +490,39 @@ class RunStore:
     def _lock(self, name: str, purpose: str) -> Path:
         return self.root / "locks" / f"{name}.{purpose}"
 
-    def _work_folder(self, folder: Path) -> Path:
-        return self.root / "unfinished" / folder.parent.name / folder.name
+    @property
+    def _advice(self) -> str:
+        return f"`git checkout {self.root}` restores it" if self.committed else "move it away or make it readable"
 
     def _find(self, folder: Path, name: str) -> Record | None:
-        if not folder.exists():
-            return None
-        try:
-            return self._read(folder)
-        except DamagedRecord:
-            # Another process may be replacing the record at this moment: judge it again with the lock held.
-            with _locked(self._lock(name, "save")):
-                return self._find_locked(folder, name)
-
-    def _find_locked(self, folder: Path, name: str) -> Record | None:
-        if not folder.exists():
-            return None
         try:
             return self._read(folder)
         except DamagedRecord as error:
+            if not os.path.lexists(folder):
+                return None
+            if self.committed:
+                return self._left_in_place(folder, error)
+        try:
+            # Another process may be replacing the record at this moment: judge it again with the lock held.
+            with exclusive(self._lock(name, "save")):
+                return self._find_locked(folder, name)
+        except OSError as error:
+            return self._left_in_place(folder, error)
+
+    def _find_locked(self, folder: Path, name: str) -> Record | None:
+        try:
+            return self._read(folder)
+        except DamagedRecord as error:
+            if not os.path.lexists(folder):
+                return None
+            if self.committed or isinstance(error, UnreadableRecord):
+                return self._left_in_place(folder, error)
             aside = self._set_aside(folder, name)
             warnings.warn(f"{folder}: {error}; moved to {aside}", DamagedRecordWarning, stacklevel=4)
             return None
+
+    def _left_in_place(self, folder: Path, error: Exception) -> None:
+        warnings.warn(f"{folder}: {error}; {self._advice}", DamagedRecordWarning, stacklevel=5)
 
     def _set_aside(self, folder: Path, name: str) -> Path:
         damaged = self.root / "damaged"
@@ -400,10 +537,7 @@ class RunStore:
 
     def _read(self, folder: Path) -> Record:
         """The record in ``folder`` with every file checked; DamagedRecord says what is wrong with it."""
-        try:
-            content = _decode_record((folder / RECORD_FILE).read_bytes())
-        except (FileNotFoundError, NotADirectoryError, IsADirectoryError) as error:
-            raise DamagedRecord(f"{RECORD_FILE} is missing") from error
+        content = _decode_record(_read_bytes(folder, RECORD_FILE))
         if self._folder(content["spec"]) != folder:
             raise DamagedRecord(f"{RECORD_FILE} holds the specification of {self._name(content['spec'])}")
         for file_name, digest in content["contents"].items():
@@ -436,9 +570,10 @@ class RunStore:
                 raise ValueError(f"file '{name}' has the name of a table's file")
             encoded[name] = data
         for name in encoded:
-            if not FILE_NAME.fullmatch(name) or name == RECORD_FILE:
+            if not _is_file_name(name):
                 raise ValueError(f"'{name}' is no name for a record's file: use letters, digits, '_', '.' and '-'")
         content = {
+            "format": FORMAT,
             "spec": plain_spec,
             "status": "finished" if diverged_at_step is None else "diverged",
             "diverged_at_step": diverged_at_step,
@@ -463,15 +598,3 @@ class RunStore:
             shutil.rmtree(temporary, ignore_errors=True)
             raise
         _sync_folder(folder.parent)
-
-    def _clear_leftovers(self, experiment: str) -> None:
-        """Remove an experiment's work folders of saved runs and the half-written records of dead writers."""
-        for work in self.root.glob(f"unfinished/{experiment}/*"):
-            if (self.root / experiment / work.name).exists():
-                shutil.rmtree(work, ignore_errors=True)
-        for temporary in self.root.glob(f"{experiment}/.*"):
-            try:
-                with _locked(self._lock(f"{experiment}-{temporary.name[1:]}", "save"), blocking=False):
-                    shutil.rmtree(temporary, ignore_errors=True)
-            except BlockingIOError:
-                continue  # its writer lives
