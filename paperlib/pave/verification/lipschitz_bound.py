@@ -102,7 +102,7 @@ def quadratic_family(scale: float, *, curvature_exponent: int, d_s: int = 6, d_a
 # The greedy policy
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class GreedyActions:
     """Maximisers over the box: actions (B, d_a); strict (B,), true where one lies inside with H_aa < 0."""
 
@@ -211,7 +211,7 @@ def measured_jacobian(critic: Critic, states: Tensor, actions: Tensor, *, step: 
 # Points at which the hypotheses hold
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Maxima:
     """Strict interior maxima of one critic: states (B, d_s), actions (B, d_a), H_sa (B, d_a, d_s), H_aa (B, d_a, d_a),
     the measured Jacobian (B, d_a, d_s), and the share of the states asked for that have such a maximum."""
@@ -234,7 +234,7 @@ def maxima(critic: Critic, states: Tensor, d_a: int) -> Maxima:
     return Maxima(s, a, *hessians, measured_jacobian(critic, s, a), greedy.strict.double().mean().item())
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Segments:
     """Straight segments of states along which every global maximiser is strict: n points on each of K segments.
 
@@ -373,7 +373,7 @@ def measured_sensitivity(critic: Critic, d_s: int, d_a: int) -> float:
 # Trained critics where their policies go
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Visited:
     """States (B, d_s) and the policy's actions (B, d_a) of whole episodes, in float64, and the trained critic."""
 

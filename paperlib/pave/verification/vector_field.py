@@ -39,7 +39,7 @@ def recorded_critic(networks: TrainedNetworks) -> NetworkCritic:
 # --- transitions ----------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Transitions:
     """B transitions (s_t, a_t, s_{t+1}) with their rewards (B,): float64, actions in [-1, 1], none of them terminal."""
 
