@@ -81,10 +81,13 @@ comma := ,
 
 ## Notebooks
 
+# Two notebooks side by side unless -j says otherwise: each keeps to one core, and two fit into a laptop's memory.
+SIDE_BY_SIDE = $(if $(findstring -j,$(MAKEFLAGS)),,-j2)
+
 .PHONY: reproduce
 reproduce: $(READY) ## Execute every notebook that is not up to date; PROFILE=smoke|quick|paper (default quick)
 	@status=0; \
-	$(MAKE) --no-print-directory --keep-going $(OTHERS_EXECUTED) || status=1; \
+	$(MAKE) $(SIDE_BY_SIDE) --no-print-directory --keep-going $(OTHERS_EXECUTED) || status=1; \
 	$(MAKE) --no-print-directory $(SCOREBOARD_EXECUTED) || status=1; \
 	$(PAPERLIB) status || status=1; \
 	$(PAPERLIB) claims --strict || status=1; \
@@ -153,4 +156,4 @@ help: ## This list
 	  /^[a-z-]+:.*## / {printf "  make %-24s %s\n", $$1, $$2}' Makefile
 	@printf "  make %-24s %s\n" notebooks/NN_name "Execute one notebook if it is not up to date"
 	@echo "With ENV=/path/to/environment a command uses that environment as it is; PYTHON=/path/to/python chooses"
-	@echo "the Python that .env/ is made with; make -j2 executes two notebooks side by side."
+	@echo "the Python that .env/ is made with; two notebooks execute side by side, N with make -jN."
