@@ -19,6 +19,15 @@ export PAPERLIB_BUILD := $(BUILD)
 # The sources of this checkout count, also in an environment made for another one.
 export PYTHONPATH := $(CURDIR)$(if $(PYTHONPATH),:$(PYTHONPATH))
 export PYTHONNOUSERSITE := 1
+# Settings of the user's that would hide figures, strip assertions, run other code or turn warnings into failures.
+unexport MPLBACKEND PYTHONOPTIMIZE PYTHONSTARTUP PYTHONWARNINGS
+# The environment is installed where we say, whatever pip is told elsewhere.
+export PIP_USER := 0
+unexport PIP_TARGET PIP_PREFIX PIP_ROOT
+
+ifneq ($(findstring :,$(CURDIR)),)
+$(error The path of this checkout has a colon, which separates entries of PYTHONPATH: move it. It is $(CURDIR))
+endif
 
 ifeq ($(filter smoke quick paper,$(PROFILE)),)
 $(error PROFILE is '$(PROFILE)'; choose one of smoke, quick, paper)
@@ -134,7 +143,8 @@ test: lint ## Lint, unit and property tests, and every notebook at profile smoke
 test-notebooks: $(READY) ## Every notebook at profile smoke, its checked outputs compared
 	rm -rf build/nbval
 	OMP_NUM_THREADS=1 PAPERLIB_PROFILE=smoke PAPERLIB_BUILD=build/nbval $(RUN) -m pytest --nbval-lax --nbval-current-env \
-	  --nbval-sanitize-with tests/nbval_sanitize.cfg --nbval-cell-timeout 900 -p no:cacheprovider notebooks
+	  --nbval-sanitize-with tests/nbval_sanitize.cfg --nbval-cell-timeout 900 -p paperlib.repro.nbval_kernels \
+	  -p no:cacheprovider notebooks
 
 .PHONY: lint
 lint: $(READY) ## Lint the sources and the notebooks
@@ -147,8 +157,12 @@ bench: $(READY) ## Run the benchmarks on this machine
 ## Other
 
 .PHONY: clean
-clean: ## Remove everything generated (build/), keep the environment
-	rm -rf build
+clean: ## Remove everything generated in build/ but the run store; the environment stays
+	[ ! -d build ] || find build -mindepth 1 -maxdepth 1 ! -name runs -exec rm -rf {} +
+
+.PHONY: clean-runs
+clean-runs: ## Remove the run store, build/runs/: what was trained is trained again
+	rm -rf build/runs
 
 .PHONY: help
 help: ## This list

@@ -1,6 +1,7 @@
-"""The command `paperlib`: run the notebooks, see how they stand, read the scoreboard, run the benchmarks.
+"""The command `paperlib`.
 
-Exit codes: 0 all well, 1 a notebook or benchmark failed or a verdict is missing, 2 wrong usage.
+Exit codes: 0 all well, 1 a notebook or benchmark failed or a verdict is missing, 2 wrong usage or no checkout to work
+on, 130 interrupted.
 """
 
 import argparse
@@ -21,6 +22,7 @@ from paperlib.repro.claims import PAPERS, LedgerError
 from paperlib.repro.profiles import DEFAULT_PROFILE, PROFILES, Profile
 from paperlib.repro.store import RunStore
 
+DESCRIPTION = "Run the notebooks, see how they stand, read the scoreboard, run the benchmarks."
 STATUS_REPORTS = "paperlib.status_reports"
 """Entry points of what packages have to say in `paperlib status`: functions without arguments that return text."""
 
@@ -28,9 +30,13 @@ STATUS_REPORTS = "paperlib.status_reports"
 def main(arguments: Sequence[str] | None = None) -> int:
     """Entry point; returns the exit code."""
     parser = _parser()
-    options = parser.parse_args(arguments)
     try:
+        options = parser.parse_args(arguments)
+        paths.require_this_checkout()
         return options.command(options)
+    except paths.NoCheckout as error:
+        print(f"paperlib: {error}", file=sys.stderr)
+        return 2
     except (LedgerError, FileNotFoundError, ValueError) as error:
         print(f"paperlib: {error}", file=sys.stderr)
         return 1
@@ -43,11 +49,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="paperlib", description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(prog="paperlib", description=DESCRIPTION)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     run = _command(commands, "run", _run, "execute notebooks into the build folder")
-    _add_notebooks(run, "notebooks to execute, e.g. 06_training_with_pave (default: all that are not up to date)")
+    _add_notebooks(run, "notebooks to execute, as name, number or file, e.g. 06_training_with_pave or 06 (default: all that are not up to date)")
     meanings = "; ".join(f"{profile.name}: {profile.meaning}" for profile in PROFILES.values())
     run.add_argument("--profile", choices=PROFILES, default=DEFAULT_PROFILE, help=f"{meanings} (default: %(default)s)")
 
@@ -77,16 +83,28 @@ def _add_notebooks(parser: argparse.ArgumentParser, text: str) -> None:
     parser.add_argument("notebooks", nargs="*", type=_existing_notebook, metavar="NOTEBOOK", help=text)
 
 
-def _notebook_name(name: str) -> str:
-    if name not in load_catalogue():
-        raise argparse.ArgumentTypeError(f"no notebook {name!r} in data/notebooks.yaml")
-    return name
+def _catalogue_entry(given: str) -> CatalogueEntry:
+    """The notebook of this name or number, or of this file."""
+    catalogue = load_catalogue()
+    if given in catalogue:
+        return catalogue[given]
+    name = Path(given).name.removesuffix(".ipynb")
+    matches = [entry for entry in catalogue.values() if name in (entry.name, entry.name.partition("_")[0])]
+    if len(matches) != 1:
+        raise argparse.ArgumentTypeError(f"no notebook {given!r} in data/notebooks.yaml")
+    if os.sep in given and not (matches[0].exists and Path(given).exists() and matches[0].source.samefile(given)):
+        raise argparse.ArgumentTypeError(f"{given} is not among the notebooks of {paths.project_folder()}")
+    return matches[0]
 
 
-def _existing_notebook(name: str) -> CatalogueEntry:
-    entry = load_catalogue()[_notebook_name(name)]
+def _notebook_name(given: str) -> str:
+    return _catalogue_entry(given).name
+
+
+def _existing_notebook(given: str) -> CatalogueEntry:
+    entry = _catalogue_entry(given)
     if not entry.exists:
-        raise argparse.ArgumentTypeError(f"notebook {name} is planned but not written yet")
+        raise argparse.ArgumentTypeError(f"notebook {entry.name} is planned but not written yet")
     return entry
 
 
@@ -103,6 +121,7 @@ def _benchmark(name: str) -> Path:
 
 def _run(options: argparse.Namespace) -> int:
     profile = PROFILES[options.profile]
+    paths.require_build_folder()
     failures = sum(not _run_one(entry, profile) for entry in options.notebooks or _out_of_date(profile))
     if options.notebooks:
         return int(failures > 0)

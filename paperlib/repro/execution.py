@@ -7,11 +7,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import papermill
-from jupyter_client.kernelspec import KernelSpecManager
-from jupyter_client.manager import AsyncKernelManager
 
 from paperlib.repro import paths
 from paperlib.repro.catalogue import CatalogueEntry
+from paperlib.repro.kernels import PrivateKernelManager, kernel_environment
 from paperlib.repro.pipeline import executed_profile
 from paperlib.repro.profiles import Profile
 from paperlib.repro.progress import name_terminal
@@ -23,14 +22,6 @@ class NotebookFailed(RuntimeError):
     def __init__(self, name: str, partial: Path, message: str):
         super().__init__(f"{name} failed: {message}\n  outputs up to the error: {partial}")
         self.partial = partial
-
-
-class EnvironmentKernelManager(AsyncKernelManager):
-    """Starts the Python that runs this program, whatever kernels the machine has registered under the name python3."""
-
-    def _kernel_spec_manager_default(self) -> KernelSpecManager:
-        # Without folders to look in, jupyter_client falls back to the kernel of its own environment.
-        return KernelSpecManager(parent=self, kernel_dirs=[])
 
 
 def execute(entry: CatalogueEntry, profile: Profile) -> Path:
@@ -66,7 +57,7 @@ def _execute_into(entry: CatalogueEntry, profile: Profile, output: Path) -> None
         output,
         parameters={"profile": profile.name},
         kernel_name="python3",
-        kernel_manager_class=EnvironmentKernelManager,
+        kernel_manager_class=PrivateKernelManager,
         # The kernel listens on this machine only, which it warns about each time it starts.
         extra_arguments=["--IPKernelApp.log_level=ERROR"],
         cwd=entry.source.parent,
@@ -84,13 +75,5 @@ def _kernel_environment(profile: Profile) -> Iterator[None]:
     """
     threads = os.environ.get("OMP_NUM_THREADS", "1")
     wanted = {"PAPERLIB_PROFILE": profile.name, "OMP_NUM_THREADS": threads, **name_terminal()}
-    earlier = {name: os.environ.get(name) for name in wanted}
-    os.environ.update(wanted)
-    try:
+    with kernel_environment(wanted):
         yield
-    finally:
-        for name, value in earlier.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value
