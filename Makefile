@@ -14,7 +14,7 @@ FIRST_PYTHON_TOO_NEW := 3, 14
 
 BUILD := build
 RUN := $(ENV)/bin/python
-PAPERLIB := $(RUN) -m paperlib.repro.cli
+PAPERLIB := $(RUN) -m paperlib.repro
 export PAPERLIB_BUILD := $(BUILD)
 # The sources of this checkout count, also in an environment made for another one.
 export PYTHONPATH := $(CURDIR)$(if $(PYTHONPATH),:$(PYTHONPATH))

@@ -1,7 +1,6 @@
 """The command `paperlib`.
 
-Exit codes: 0 all well, 1 a notebook or benchmark failed or a verdict is missing, 2 wrong usage or no checkout to work
-on, 130 interrupted.
+Exit codes: 0 all well, 1 a notebook or benchmark failed or a verdict is missing, 2 wrong usage or no checkout.
 """
 
 import argparse
@@ -40,9 +39,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (LedgerError, FileNotFoundError, ValueError) as error:
         print(f"paperlib: {error}", file=sys.stderr)
         return 1
-    except KeyboardInterrupt:
-        print("paperlib: interrupted", file=sys.stderr)
-        return 130
     except BrokenPipeError:  # the reader, such as head, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
@@ -53,7 +49,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     run = _command(commands, "run", _run, "execute notebooks into the build folder")
-    _add_notebooks(run, "notebooks to execute, as name, number or file, e.g. 06_training_with_pave or 06 (default: all that are not up to date)")
+    _add_notebooks(run, "notebooks to execute, by name, number or file, e.g. 06 (default: all that are not up to date)")
     meanings = "; ".join(f"{profile.name}: {profile.meaning}" for profile in PROFILES.values())
     run.add_argument("--profile", choices=PROFILES, default=DEFAULT_PROFILE, help=f"{meanings} (default: %(default)s)")
 
@@ -85,6 +81,7 @@ def _add_notebooks(parser: argparse.ArgumentParser, text: str) -> None:
 
 def _catalogue_entry(given: str) -> CatalogueEntry:
     """The notebook of this name or number, or of this file."""
+    paths.require_this_checkout()
     catalogue = load_catalogue()
     if given in catalogue:
         return catalogue[given]
@@ -240,7 +237,3 @@ def _publish(options: argparse.Namespace) -> int:
 def _relative(path: Path) -> Path:
     project = paths.project_folder()
     return path.relative_to(project) if path.is_relative_to(project) else path
-
-
-if __name__ == "__main__":
-    sys.exit(main())

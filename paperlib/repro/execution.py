@@ -58,8 +58,8 @@ def _execute_into(entry: CatalogueEntry, profile: Profile, output: Path) -> None
         parameters={"profile": profile.name},
         kernel_name="python3",
         kernel_manager_class=PrivateKernelManager,
-        # The kernel listens on this machine only, which it warns about each time it starts.
-        extra_arguments=["--IPKernelApp.log_level=ERROR"],
+        # What goes wrong in a notebook is in the notebook; a kernel that is interrupted complains about its sockets.
+        extra_arguments=["--IPKernelApp.log_level=CRITICAL"],
         cwd=entry.source.parent,
         progress_bar={"desc": entry.name, "disable": None},
     )

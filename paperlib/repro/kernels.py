@@ -1,4 +1,4 @@
-"""The kernels that notebooks run in: this checkout's code, none of the user's settings, nothing others can listen to."""
+"""The kernels that notebooks run in: this checkout's code, none of the user's settings, no open ports."""
 
 import fcntl
 import os

@@ -13,7 +13,9 @@ def project_folder() -> Path:
     """The checkout that holds `notebooks/` and `data/`; NoCheckout if paperlib runs without one."""
     folder = _code_folder()
     if not (folder / "data").is_dir():
-        raise NoCheckout(f"{folder} has no data/: the notebooks and the claims ledger need a checkout (pip install -e .)")
+        raise NoCheckout(
+            f"{folder} has no data/: the notebooks and the claims ledger need a checkout (pip install -e .)"
+        )
     return folder
 
 
@@ -24,7 +26,7 @@ def require_this_checkout() -> None:
     if around is not None and not around.samefile(code):
         raise NoCheckout(
             f"this is the code in {code}, but {around} is another checkout: use its own environment, or make, or "
-            "python -m paperlib.repro.cli in that folder"
+            "python -m paperlib.repro in that folder"
         )
     if os.pathsep in str(code):
         raise NoCheckout(f"the path of the checkout has a {os.pathsep!r}, which splits PYTHONPATH; move it: {code}")
