@@ -18,6 +18,7 @@ import yaml
 
 from paperlib.pave.device_memory import bytes_per_run, runs_that_fit
 from paperlib.pave.environments import environment_spec, fastest_backend
+from paperlib.pave.machine import default_device
 from paperlib.pave.settings import (
     AlgorithmSettings,
     Coefficients,
@@ -132,7 +133,7 @@ class Hardware:
     captured: see `ActorCritic`; unless given, on a CUDA device.
     """
 
-    device: str = dataclasses.field(default_factory=lambda: "cuda" if torch.cuda.is_available() else "cpu")
+    device: str = dataclasses.field(default_factory=default_device)
     compiled: bool | None = None
     captured: bool | None = None
 

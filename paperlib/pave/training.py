@@ -17,6 +17,7 @@ from paperlib.pave.actor_critic import DIAGNOSTICS
 from paperlib.pave.checkpoints import TrainedNetworks, networks_to_bytes
 from paperlib.pave.environments import EnvironmentBatch, environment_spec
 from paperlib.pave.evaluation import ACTION_UNITS, critic_geometry, episode_table, play_episodes, to_environment_units
+from paperlib.pave.machine import use_full_float32
 from paperlib.pave.replay import ReplayBuffer
 from paperlib.pave.sac import SAC
 from paperlib.pave.settings import AlgorithmSettings, Coefficients
@@ -103,6 +104,7 @@ class Trainer:
     def run(self, progress: Callable[[int], None] = lambda step: None) -> list[TrainingResult]:
         """Train to the end and return one result per run. `progress` is told the environment step now and then."""
         plan = self.plan
+        use_full_float32()
         self._resume()
         progress(self.step)
         started = time.perf_counter() - self.seconds

@@ -4,6 +4,7 @@ import fcntl
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -19,6 +20,7 @@ NOT_INHERITED = ("MPLBACKEND", "PYTHONOPTIMIZE", "PYTHONSTARTUP", "PYTHONWARNING
 """What would hide the figures, strip the assertions, run the user's code, or turn warnings into failures."""
 _FOLDER_PREFIX = "paperlib-kernel-"
 _LOCK = "alive"
+_SECONDS_TO_MAKE_ONE = 60
 
 
 class _OverOwnSockets(HasTraits):
@@ -58,7 +60,8 @@ def kernel_environment(wanted: dict[str, str]) -> Iterator[None]:
         for name in NOT_INHERITED:
             os.environ.pop(name, None)
         folders = ("IPYTHONDIR", "JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR", "JUPYTER_RUNTIME_DIR")
-        os.environ.update(wanted | dict.fromkeys(folders, str(folder)) | {"PYTHONPATH": search})
+        ours = {"PYTHONPATH": search, "TORCHINDUCTOR_CACHE_DIR": str(paths.compiled_folder())}
+        os.environ.update(wanted | dict.fromkeys(folders, str(folder)) | ours)
         try:
             yield
         finally:
@@ -81,11 +84,18 @@ def _own_folder() -> Iterator[Path]:
 
 
 def _remove_leftovers() -> None:
-    """Remove this user's folders whose process is dead: it no longer holds the lock."""
+    """Remove this user's folders whose process is dead."""
     for folder in Path(tempfile.gettempdir()).glob(f"{_FOLDER_PREFIX}*"):
         with suppress(OSError):  # in use, or just removed
-            if folder.lstat().st_uid != os.getuid():
-                continue
-            with open(folder / _LOCK) as lock:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                shutil.rmtree(folder)
+            if folder.lstat().st_uid == os.getuid():
+                _remove_unless_in_use(folder)
+
+
+def _remove_unless_in_use(folder: Path) -> None:
+    """BlockingIOError where a living process holds the lock; without one the folder is being made, or its rest."""
+    if (folder / _LOCK).exists():
+        with open(folder / _LOCK) as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            shutil.rmtree(folder)
+    elif time.time() - folder.stat().st_mtime > _SECONDS_TO_MAKE_ONE:
+        shutil.rmtree(folder)

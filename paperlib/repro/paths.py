@@ -71,6 +71,11 @@ def runs_folder() -> Path:
     return build_folder() / "runs"
 
 
+def compiled_folder() -> Path:
+    """What torch.compile keeps from one training to the next."""
+    return build_folder() / "compiled"
+
+
 def executed_notebook(name: str) -> Path:
     """A notebook that ran to its end, with its outputs."""
     return build_folder() / "notebooks" / f"{name}.ipynb"
