@@ -1,5 +1,6 @@
 """The user's settings, machine and folders: they change no result, and what cannot work says so in one line."""
 
+import errno
 import os
 import shutil
 import signal
@@ -7,6 +8,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import zipfile
 from pathlib import Path
 
 import matplotlib as mpl
@@ -14,7 +16,8 @@ import pytest
 from test_pipeline import ROOT, clean_environment, nbval_options, toy_project, write_notebook  # noqa: F401
 
 from paperlib import repro
-from paperlib.repro import __main__, cli, figures, kernels, paths
+from paperlib.repro import __main__, cli, figures, kernels, paths, provenance
+from paperlib.repro.store import RunStore
 
 
 def one_line(text: str) -> str:
@@ -259,3 +262,102 @@ def test_an_interrupted_notebook_ends_with_one_line_and_leaves_no_kernel(toy_pro
         errors = running.communicate()[1]
     assert (running.returncode, one_line(errors)) == (130, "paperlib: interrupted")
     assert list(sockets.glob("paperlib-kernel-*")) == []
+
+
+# --- git, wheels, file systems ----------------------------------------------------------------------------------------
+
+
+def git(folder: Path, *arguments: str) -> str:
+    command = ["git", "-c", "user.name=t", "-c", "user.email=t@example.org", *arguments]
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True).stdout.strip()
+
+
+@pytest.fixture
+def repository(tmp_path) -> Path:
+    """A git checkout with one module of paperlib, data and a script, committed."""
+    folder = tmp_path / "repository"
+    files = ("paperlib/repro/provenance.py", ".gitattributes", ".ci/run", "data/notebooks.yaml", "data/odd.csv")
+    for name in files:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        if name != "data/odd.csv":
+            shutil.copy(ROOT / name, folder / name)
+    (folder / "data" / "odd.csv").write_bytes(b"lf\ncrlf\r\n")
+    git(folder, "init", "--quiet")
+    git(folder, "add", ".")
+    git(folder, "commit", "--quiet", "--message", "all")
+    return folder
+
+
+def test_a_checkout_with_autocrlf_has_the_same_bytes(repository, tmp_path):
+    git(tmp_path, "clone", "--quiet", "--config", "core.autocrlf=true", str(repository), "clone")
+    names = git(repository, "ls-files").splitlines()
+    assert "data/odd.csv" in names and ".ci/run" in names
+    for name in names:
+        assert (tmp_path / "clone" / name).read_bytes() == (repository / name).read_bytes(), name
+    assert git(tmp_path / "clone", "status", "--porcelain") == ""
+
+
+@pytest.fixture
+def code_in_repository(repository, monkeypatch) -> Path:
+    monkeypatch.setattr(provenance, "__file__", str(repository / "paperlib" / "repro" / "provenance.py"))
+    return repository
+
+
+def test_a_checkout_of_another_users_records_its_revision(code_in_repository, monkeypatch):
+    revision = git(code_in_repository, "rev-parse", "HEAD")
+    monkeypatch.setenv("GIT_TEST_ASSUME_DIFFERENT_OWNER", "1")
+    code = provenance.provenance("cpu", "float32", 1, 1.0, 1.0)["code"]
+    assert code == {"revision": revision, "uncommitted_changes": False}
+
+
+@pytest.mark.parametrize("script", ["echo 'fatal: dubious ownership' >&2; exit 128", None])
+def test_a_revision_that_git_does_not_tell_is_unknown_with_a_warning(code_in_repository, monkeypatch, tmp_path, script):
+    (tmp_path / "bin").mkdir()
+    if script is not None:
+        (tmp_path / "bin" / "git").write_text(f"#!/bin/sh\n{script}\n")
+        (tmp_path / "bin" / "git").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path / "bin"))
+    with pytest.warns(UserWarning, match="'unknown' for the revision of the code: .*(dubious|No such file)"):
+        code = provenance.provenance("cpu", "float32", 1, 1.0, 1.0)["code"]
+    assert code == {"revision": "unknown", "uncommitted_changes": None}
+
+
+def test_code_that_is_not_tracked_has_no_revision(code_in_repository, monkeypatch):
+    monkeypatch.setattr(provenance, "__file__", str(code_in_repository / "paperlib" / "repro" / "untracked.py"))
+    assert provenance.provenance("cpu", "float32", 1, 1.0, 1.0)["code"] is None
+    shutil.rmtree(code_in_repository / ".git")
+    assert provenance.provenance("cpu", "float32", 1, 1.0, 1.0)["code"] is None
+
+
+@pytest.mark.parametrize("number", [errno.ENOSYS, errno.ENOLCK])
+def test_a_file_system_without_locks_says_what_to_do(tmp_path, monkeypatch, number):
+    def missing(descriptor, operation):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr("fcntl.flock", missing)
+    advice = pytest.raises(OSError, match="choose a build folder on another one: make BUILD=")
+    with advice as raised, RunStore(tmp_path).claim({"experiment": "any"}):
+        pass
+    assert raised.value.errno == number
+
+
+def test_a_removed_module_is_in_no_later_wheel(tmp_path):
+    pytest.importorskip("flit_core")
+    project = tmp_path / "project"
+    shutil.copytree(ROOT / "paperlib" / "repro", project / "paperlib" / "repro")
+    for name in ("paperlib/__init__.py", "pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, project / name)
+    before = set(project.rglob("*"))
+
+    def modules_in_wheel() -> set[str]:
+        command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation", "-w", tmp_path]
+        subprocess.run([*command, project], check=True, capture_output=True, cwd=tmp_path)
+        (wheel,) = tmp_path.glob("*.whl")
+        return set(zipfile.ZipFile(wheel).namelist())
+
+    (project / "paperlib" / "removed.py").touch()
+    assert "paperlib/removed.py" in modules_in_wheel()
+    (project / "paperlib" / "removed.py").unlink()
+    modules = modules_in_wheel()
+    assert "paperlib/removed.py" not in modules and "paperlib/repro/cli.py" in modules
+    assert set(project.rglob("*")) == before

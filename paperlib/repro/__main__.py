@@ -1,4 +1,4 @@
-"""`python -m paperlib.repro` and the command `paperlib`: interrupted, even while modules load, they end with one line."""
+"""`python -m paperlib.repro` and the command `paperlib`: interrupted, even while loading, they end with one line."""
 
 import logging
 import sys

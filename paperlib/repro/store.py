@@ -11,6 +11,7 @@ are ``flock`` locks: the kernel frees them when their holder dies, so a killed r
 
 import ast
 import csv
+import errno
 import fcntl
 import hashlib
 import io
@@ -216,12 +217,24 @@ def _read_checked(folder: Path, name: str, digest: Mapping) -> bytes:
 
 @contextmanager
 def _locked(path: Path, *, blocking: bool = True) -> Iterator[None]:
-    """Hold the lock file ``path``; ``BlockingIOError`` if it is taken and ``blocking`` is false."""
+    """Hold the lock file ``path``; ``BlockingIOError`` if it is taken and ``blocking`` is false.
+
+    ``OSError`` that says what to do on a file system without such locks, as Lustre and NFS can be.
+    """
     _make_folder(path.parent)
     # The file stays: removing it would let a third process lock a new file while a second waits for the old one.
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if blocking else fcntl.LOCK_NB))
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if blocking else fcntl.LOCK_NB))
+        except OSError as error:
+            if error.errno in (errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOLCK):
+                advice = (
+                    "choose a build folder on another one: make BUILD=/a/folder, or PAPERLIB_BUILD=/a/folder paperlib"
+                )
+                message = f"{error.strerror}: this file system lacks the locks that the run store needs; {advice}"
+                raise OSError(error.errno, message, str(path)) from error
+            raise
         yield
     finally:
         os.close(descriptor)
