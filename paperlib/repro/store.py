@@ -229,9 +229,7 @@ def _locked(path: Path, *, blocking: bool = True) -> Iterator[None]:
             fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if blocking else fcntl.LOCK_NB))
         except OSError as error:
             if error.errno in (errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOLCK):
-                advice = (
-                    "choose a build folder on another one: make BUILD=/a/folder, or PAPERLIB_BUILD=/a/folder paperlib"
-                )
+                advice = "choose a build folder on another one: make BUILD=/a/folder, or PAPERLIB_BUILD=/a/folder"
                 message = f"{error.strerror}: this file system lacks the locks that the run store needs; {advice}"
                 raise OSError(error.errno, message, str(path)) from error
             raise
