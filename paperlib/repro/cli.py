@@ -165,10 +165,10 @@ def _status(options: argparse.Namespace) -> int:
 
 
 def _text_of(report: EntryPoint) -> str:
-    """What a package has to say; a checkout without its data must not hide the rest of the status."""
+    """What a package has to say; a checkout without its data or that package must not hide the rest of the status."""
     try:
         return report.load()()
-    except FileNotFoundError as error:
+    except (FileNotFoundError, ModuleNotFoundError) as error:
         return f"{report.name}: {error}"
 
 
