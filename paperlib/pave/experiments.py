@@ -16,6 +16,7 @@ import torch
 from paperlib.pave import training
 from paperlib.pave.device_memory import bytes_per_run, runs_that_fit
 from paperlib.pave.environments import environment_definition, environment_spec, fastest_backend
+from paperlib.pave.machine import default_device
 from paperlib.pave.settings import (
     AlgorithmSettings,
     Coefficients,
@@ -134,7 +135,7 @@ class Hardware:
     captured: see `ActorCritic`; unless given, on a CUDA device.
     """
 
-    device: str = dataclasses.field(default_factory=lambda: "cuda" if torch.cuda.is_available() else "cpu")
+    device: str = dataclasses.field(default_factory=default_device)
     compiled: bool | None = None
     captured: bool | None = None
 

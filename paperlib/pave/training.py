@@ -27,6 +27,7 @@ from paperlib.pave.evaluation import (
     to_environment_units,
     unweighted_losses,
 )
+from paperlib.pave.machine import use_full_float32
 from paperlib.pave.record_contents import final_tables, rounded
 from paperlib.pave.replay import ReplayBuffer
 from paperlib.pave.sac import SAC
@@ -121,6 +122,7 @@ class Trainer:
     def run(self, progress: Callable[[int], None] = lambda step: None) -> list[TrainingResult]:
         """Train to the end and return one result per run. `progress` is told the environment step now and then."""
         plan = self.plan
+        use_full_float32()
         self._resume()
         progress(self.step)
         started = time.perf_counter() - self.seconds

@@ -6,7 +6,7 @@ import nbformat
 
 from paperlib.repro import paths
 from paperlib.repro.catalogue import CatalogueEntry
-from paperlib.repro.pipeline import DONE, condition, executed_profile
+from paperlib.repro.pipeline import DONE, NEVER_RUN, condition, executed_profile
 
 PUBLISHED_PROFILE = "quick"
 """The profile whose outputs are committed."""
@@ -18,9 +18,11 @@ def publish(entry: CatalogueEntry) -> bool:
 
     Raises ValueError unless the notebook is up to date at the published profile.
     """
-    if executed_profile(entry) != PUBLISHED_PROFILE or condition(entry) != DONE:
-        state = f"{condition(entry)} at profile {executed_profile(entry) or 'none'}"
-        raise ValueError(f"{entry.name} is {state}; execute it at profile {PUBLISHED_PROFILE} first")
+    state, profile = condition(entry), executed_profile(entry)
+    if profile != PUBLISHED_PROFILE or state != DONE:
+        state = "not executed yet" if state == NEVER_RUN else f"{state} at profile {profile or 'unknown'}"
+        advice = f"paperlib run {entry.name} --profile {PUBLISHED_PROFILE}"
+        raise ValueError(f"nothing to publish: {entry.name} is {state}; {advice} comes first")
     cleaned = without_execution_traces(nbformat.read(paths.executed_notebook(entry.name), as_version=4))
     content = nbformat.writes(cleaned) + "\n"
     if content == entry.source.read_text(encoding="utf-8"):
