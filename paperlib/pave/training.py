@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import math
 import sys
 import time
 import warnings
 from collections.abc import Callable, Sequence
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import BinaryIO
 
@@ -19,6 +18,7 @@ import torch
 
 from paperlib.pave.actor_critic import DIAGNOSTICS
 from paperlib.pave.checkpoints import TrainedNetworks, networks_to_bytes
+from paperlib.pave.critic_geometry import NoCurvatureError, NotFiniteError
 from paperlib.pave.environments import EnvironmentBatch, environment_spec
 from paperlib.pave.evaluation import (
     ACTION_UNITS,
@@ -211,7 +211,8 @@ class Trainer:
         diagnostics = self.agent.diagnostics.cpu().tolist()
         for run in self._healthy():
             table = episode_table(episodes[run])
-            geometry = self._geometry(run, episodes[run], "scaled")
+            critic = self.agent.critic.unstack(2 * run)
+            geometry = self._measured(run, partial(critic_geometry, critic, episodes[run], action_units="scaled"))
             if geometry is None:
                 continue
             self.evaluations.append(
@@ -221,17 +222,17 @@ class Trainer:
                 | dict(zip(DIAGNOSTICS, diagnostics[run], strict=True))
             )
 
-    def _geometry(self, run: int, episodes: Sequence[Episode], action_units: str) -> dict[str, float] | None:
-        """The geometry of a run's first critic, or None where it has none: then the run has diverged here.
+    def _measured(self, run: int, measure: Callable[[], dict]) -> dict | None:
+        """What is measured of a run's critic; None where that is impossible or not finite: the run has diverged here.
 
-        A critic driven far out, where SiLU is a line to rounding, has no curvature left, though its weights are finite.
+        A critic driven far out, where SiLU is a line to rounding, has no curvature left though its weights are finite.
         """
         try:
-            geometry = critic_geometry(self.agent.critic.unstack(2 * run), episodes, action_units=action_units)
-            if all(math.isfinite(value) for value in geometry.values()):
-                return geometry
-            reason = "its geometry is not finite"
-        except (ValueError, torch.linalg.LinAlgError) as error:
+            measured = measure()
+            if _is_finite(measured):
+                return measured
+            reason = "what is measured of its critic is not finite"
+        except (NoCurvatureError, NotFiniteError, torch.linalg.LinAlgError) as error:
             reason = str(error)
         self.agent.diverged_at[run] = self.step
         seed = self.plan.seeds[run]
@@ -240,21 +241,17 @@ class Trainer:
 
     def _results(self) -> list[TrainingResult]:
         episodes = self._play("final evaluation", self.plan.final_episodes)
-        geometries = {
-            run: {units: self._geometry(run, episodes[run], units) for units in ACTION_UNITS} for run in self._healthy()
-        }
-        healthy, diverged_at = set(self._healthy()), self.agent.diverged_at.tolist()
+        healthy = set(self._healthy())
         results = []
         for run, seed in enumerate(self.plan.seeds):
             logs = {"evaluations": self.evaluations, "training_episodes": self.training_episodes}
             tables = {name: rows for name, log in logs.items() if len(rows := _rows_of(run, log))}
-            if run not in healthy:
-                results.append(TrainingResult(seed, tables, None, diverged_at[run]))
-                continue
             networks = self._networks(run)
-            tables["episodes"] = episode_table(episodes[run])
-            tables["geometry"] = pd.DataFrame([{"action_units": u} | row for u, row in geometries[run].items()])
-            results.append(TrainingResult(seed, tables, networks_to_bytes(networks), None))
+            final = self._measured(run, partial(_final_tables, networks, episodes[run])) if run in healthy else None
+            if final is None:
+                results.append(TrainingResult(seed, tables, None, int(self.agent.diverged_at[run])))
+            else:
+                results.append(TrainingResult(seed, tables | final, networks_to_bytes(networks), None))
         return results
 
     def _networks(self, run: int) -> TrainedNetworks:
@@ -323,6 +320,18 @@ class Trainer:
 @cache
 def _code() -> str:
     return code_revision(sys.modules[__name__])
+
+
+def _final_tables(networks: TrainedNetworks, episodes: Sequence[Episode]) -> dict[str, pd.DataFrame]:
+    geometry = {u: critic_geometry(networks.critics[0], episodes, action_units=u) for u in ACTION_UNITS}
+    rows = [{"action_units": u} | row for u, row in geometry.items()]
+    return {"episodes": episode_table(episodes), "geometry": pd.DataFrame(rows)}
+
+
+def _is_finite(measured: dict) -> bool:
+    """Whether all numbers are, in a dictionary of numbers or of tables."""
+    numbers = (v.select_dtypes("number") if isinstance(v, pd.DataFrame) else v for v in measured.values())
+    return all(np.isfinite(part).all(axis=None) for part in numbers)
 
 
 def _rows_of(run: int, rows: list[dict]) -> pd.DataFrame:
