@@ -10,8 +10,10 @@ from paperlib.lipschitz import recording as step_sizes
 from paperlib.lipschitz.verification import ascent_records, lqg_records, lqg_steps
 from paperlib.pave import printed_tables
 from paperlib.pave.recorded_runs import RecordedRuns, recorded_runs
-from paperlib.pave.recording import recorded
+from paperlib.pave.recording import paper_runs
 from paperlib.repro import paths
+from paperlib.repro.recording import recorded
+from paperlib.repro.store import Record
 
 HEAD = """# Results
 
@@ -90,20 +92,19 @@ def _metric_table(runs: RecordedRuns, printed: pd.DataFrame, algorithm: str, mea
 
 def _training_times() -> pd.DataFrame:
     """A row per recorded cell; its runs train together, so they share one wall time."""
-    rows = {}
-    for (environment, algorithm, method, _), record in sorted(recorded("published").items()):
-        found = record.provenance
-        rows[environment, algorithm, method] = {
-            "environment": environment,
-            "algorithm": algorithm,
-            "method": method,
+    rows, runs = {}, paper_runs("published")
+    for run, record in zip(runs, recorded(runs), strict=True):
+        if record is None:
+            continue
+        found, cell = record.provenance, (run.environment, run.algorithm, run.method)
+        rows[cell] = dict(zip(("environment", "algorithm", "method"), cell, strict=True)) | {
             "runs together": found["batch_of_runs"],
             "wall time": f"{found['wall_time_s'] / 60:.0f} min",
             "environment steps/s, all runs": f"{found['steps_per_second']:.0f}",
             "hardware": f"{found['device']}, {found['cpu']}, {found['cpu_cores']} cores",
             "date": found["date"][:10],
         }
-    return pd.DataFrame(rows.values())
+    return pd.DataFrame([row for _, row in sorted(rows.items())])
 
 
 # Step sizes
@@ -112,13 +113,13 @@ def _training_times() -> pd.DataFrame:
 def _step_sizes() -> Iterable[str]:
     yield "## Step sizes, Table 2: iterations on LQG to within 0.01 of the optimal parameter\n"
     yield "The numbers of Table 2 are not in our copy of the paper. GPOMDP: mean over 10 runs [95 % interval].\n"
-    records = [record for record in step_sizes.recorded(step_sizes.paper_runs("lqg")) if record is not None]
+    records = _recorded("lqg")
     yield _markdown(lqg_records.table_two(lqg_records.runs_table(records), lqg_steps.iterations())) + "\n"
     for experiment, title in (
         ("mass_spring_damper", "Figs. 2 and 3: mass-spring-damper"),
         ("ship_steering", "Figs. 4 and 5: ship steering"),
     ):
-        records = [record for record in step_sizes.recorded(step_sizes.paper_runs(experiment)) if record is not None]
+        records = _recorded(experiment)
         yield f"## Step sizes, {title}\n"
         yield "The curves are not in our copy of the paper. Means over runs [95 % interval over runs].\n"
         yield _markdown(_ascent_table(records)) + "\n"
@@ -127,6 +128,10 @@ def _step_sizes() -> Iterable[str]:
     yield "### Times of the step-size experiments\n"
     yield "On one core each, other programs beside; of an interrupted cell only the part after the interruption.\n"
     yield _markdown(_step_size_times()) + "\n"
+
+
+def _recorded(experiment: str) -> list[Record]:
+    return [record for record in recorded(step_sizes.paper_runs(experiment)) if record is not None]
 
 
 def _ascent_table(records: list) -> pd.DataFrame:
@@ -143,7 +148,7 @@ def _step_size_times() -> pd.DataFrame:
     """A row per experiment: its cells run one after another on a core, as many at a time as there are cores."""
     rows = []
     for experiment in step_sizes.EXPERIMENTS:
-        found = [r.provenance for r in step_sizes.recorded(step_sizes.paper_runs(experiment)) if r is not None]
+        found = [record.provenance for record in _recorded(experiment)]
         seconds = sum(one["wall_time_s"] for one in found)
         transitions = sum(one["wall_time_s"] * one["steps_per_second"] for one in found)
         rows.append(

@@ -89,6 +89,9 @@ def test_a_sound_entry_is_read_as_written(project):
         ({"rule": {"measure": "m", "check": "not_printed", "reason": ""}}, "reason must say why"),
         ({"rule": {"check": "at_most", "threshold": 1}}, "lacks measure"),
         ({"correction": {"measure": "m", "check": "at_most", "threshold": 1}}, "statement"),
+        ({"correction": CORRECTION | {"exception": "yes"}}, "exception must be true or false"),
+        ({"rule": {"measure": "m", "check": "mean_agrees"}}, "lacks relative_tolerance"),
+        ({"rule": {"measure": "m", "check": "parts_hold", "parts": 3, "minimum": 1}}, "beginning of the parts"),
     ],
 )
 def test_a_broken_entry_is_refused_with_its_line(project, changes, message):
@@ -111,8 +114,12 @@ def test_a_key_given_twice_is_refused(project):
         claims.load_claims()
 
 
-AGREEING = {"mean": 10.0, "low": 8.0, "high": 12.0, "printed": 9.0}
+AGREEING = {"mean": 10.0, "low": 9.8, "high": 10.2, "printed": 10.1, "printed_error": 0.1}
 DIFFERING = AGREEING | {"printed": 12.5}
+WIDE = AGREEING | {"low": 5.0, "high": 15.0}
+PARTS = {"hold": 0, "fail": 0, "undecided": 0, "not_run": 0}
+TWO_PARTS = {"parts": "pave.toy", "minimum": 2}
+TEN = {"relative_tolerance": 0.1}
 BETTER = {"probability": 0.9, "low": 0.7, "high": 1.0}
 UNDECIDED = {"probability": 0.7, "low": 0.4, "high": 0.9}
 WORSE = {"probability": 0.1, "low": 0.0, "high": 0.3}
@@ -135,23 +142,39 @@ WORSE = {"probability": 0.1, "low": 0.0, "high": 0.3}
         ("equals_printed", {"printed": 5.0, "relative_tolerance": 0.1, "absolute_tolerance": 0.6}, 5.55, "passes"),
         ("equals_printed", {"printed": 5.0, "relative_tolerance": 0.1}, 5.55, "fails"),
         ("no_failures", {"minimum_cases": 10}, {"cases": 10, "failures": 0}, "passes"),
-        ("no_failures", {"minimum_cases": 10}, {"cases": 9, "failures": 0}, "fails"),
+        ("no_failures", {"minimum_cases": 10}, {"cases": 9, "failures": 0}, "not run"),
+        ("no_failures", {"minimum_cases": 10}, {"cases": 9, "failures": 1}, "fails"),
         ("no_failures", {"minimum_cases": 10}, {"cases": 1000, "failures": 1}, "fails"),
-        ("mean_agrees", {}, AGREEING, "passes"),
-        ("mean_agrees", {}, DIFFERING, "fails"),
-        ("mean_agrees", {}, {"mean": 10.0, "low": 9.9, "high": 10.1, "printed": 11.0}, "passes"),
-        ("mean_agrees", {}, {"mean": -10.0, "low": -10.1, "high": -9.9, "printed": -11.1}, "fails"),
-        ("mean_agrees", {"share": 0.5}, {"a": AGREEING, "b": DIFFERING}, "passes"),
-        ("mean_agrees", {"share": 0.6}, {"a": AGREEING, "b": DIFFERING}, "fails"),
-        ("mean_agrees", {"share": 0.5}, {"a": AGREEING, "b": None}, "passes"),
-        ("mean_agrees", {}, {"a": AGREEING, "b": None}, "open"),
-        ("mean_agrees", {}, {"a": DIFFERING, "b": None}, "fails"),
+        ("interval_at_least", {"threshold": -0.1}, {"mean": 0.0, "low": -0.1, "high": 0.1}, "passes"),
+        ("interval_at_least", {"threshold": -0.1}, {"mean": 0.0, "low": -0.11, "high": 0.1}, "undecided"),
+        ("interval_at_least", {"threshold": -0.1}, {"mean": -0.3, "low": -0.5, "high": -0.11}, "fails"),
+        ("interval_at_most", {"threshold": 1.0}, {"mean": 0.9, "low": 0.8, "high": 1.0}, "passes"),
+        ("interval_at_most", {"threshold": 1.0}, {"mean": 0.9, "low": 0.8, "high": 1.1}, "undecided"),
+        ("interval_at_most", {"threshold": 1.0}, {"mean": 1.2, "low": 1.1, "high": 1.3}, "fails"),
+        ("mean_agrees", TEN, AGREEING, "passes"),
+        ("mean_agrees", TEN, DIFFERING, "fails"),
+        ("mean_agrees", TEN, WIDE, "undecided"),
+        ("mean_agrees", TEN, AGREEING | {"printed_error": 1.0}, "undecided"),
+        ("mean_agrees", TEN, DIFFERING | {"printed_error": 2.0}, "undecided"),
+        ("mean_agrees", TEN, AGREEING | {"scale": 1.0}, "undecided"),
+        ("mean_agrees", TEN, DIFFERING | {"scale": 100.0}, "passes"),
+        ("mean_agrees", TEN | {"share": 0.5}, {"a": AGREEING, "b": DIFFERING}, "passes"),
+        ("mean_agrees", TEN | {"share": 0.6}, {"a": AGREEING, "b": DIFFERING}, "fails"),
+        ("mean_agrees", TEN | {"share": 0.5}, {"a": AGREEING, "b": None}, "passes"),
+        ("mean_agrees", TEN, {"a": AGREEING, "b": None}, "not run"),
+        ("mean_agrees", TEN, {"a": AGREEING, "b": WIDE}, "undecided"),
+        ("mean_agrees", TEN, {"a": WIDE, "b": None}, "not run"),
+        ("mean_agrees", TEN, {"a": DIFFERING, "b": None}, "fails"),
         ("ordering", {}, BETTER, "passes"),
-        ("ordering", {}, UNDECIDED, "open"),
+        ("ordering", {}, UNDECIDED, "undecided"),
         ("ordering", {}, WORSE, "fails"),
         ("ordering", {"share": 0.5}, {"a": BETTER, "b": WORSE}, "passes"),
-        ("ordering", {"share": 0.9}, {"a": BETTER, "b": UNDECIDED}, "open"),
+        ("ordering", {"share": 0.9}, {"a": BETTER, "b": UNDECIDED}, "undecided"),
         ("ordering", {}, {"a": WORSE, "b": UNDECIDED}, "fails"),
+        ("parts_hold", TWO_PARTS, PARTS | {"hold": 2, "fail": 7}, "passes"),
+        ("parts_hold", TWO_PARTS, PARTS | {"hold": 1, "fail": 7}, "fails"),
+        ("parts_hold", TWO_PARTS, PARTS | {"hold": 1, "undecided": 1}, "undecided"),
+        ("parts_hold", TWO_PARTS, PARTS | {"undecided": 1, "not_run": 1}, "not run"),
     ],
 )
 def test_a_check_decides_as_its_definition_says(check, parameters, measured, result):
@@ -161,6 +184,13 @@ def test_a_check_decides_as_its_definition_says(check, parameters, measured, res
 def test_every_check_is_exercised_above_or_has_nothing_to_decide():
     mark = next(m for m in test_a_check_decides_as_its_definition_says.pytestmark if m.name == "parametrize")
     assert {case[0] for case in mark.args[1]} | {"not_printed"} == CHECKS.keys()
+
+
+def test_a_case_that_the_rule_names_and_nobody_measured_was_not_run():
+    rule = {"printed": {"a": 1.0, "b": 2.0}}
+    assert judge("equals_printed", rule, {"a": 1.0}).result == "not run"
+    assert judge("equals_printed", rule, {"a": 1.5}).result == "fails"
+    assert "not run: b" in judge("equals_printed", rule, {"a": 1.0}).detail
 
 
 @given(st.dictionaries(st.text(min_size=1), st.floats(-10, 10), min_size=1))
@@ -183,6 +213,10 @@ def test_a_measured_value_that_is_no_finite_number_is_refused(measured):
         ("at_most", {"threshold": {"a": 1.0}}, {"b": 0.5}, "no case 'b'"),
         ("ordering", {}, {"a": 0.9}, "case 'a' must have probability, low, high"),
         ("no_failures", {"minimum_cases": 1}, 3, "must have cases, failures"),
+        ("ordering", {}, {"probability": 2.0, "low": 0.9, "high": 3.0}, r"lie in \[0, 1\]"),
+        ("ordering", {}, {"probability": 0.2, "low": 0.6, "high": 1.0}, "outside its interval"),
+        ("mean_agrees", TEN, AGREEING | {"mean": 13.0}, "outside its interval"),
+        ("mean_agrees", TEN, {"a": {"mean": 1.0, "low": 1.0, "high": 1.0, "printed": 1.0}}, "printed_error"),
         ("within", {"low": 0, "high": 1}, {"a": {"mean": 1}}, "must be a number"),
     ],
 )
@@ -191,13 +225,14 @@ def test_a_measured_value_that_does_not_fit_the_check_is_refused(check, paramete
         judge(check, parameters, measured)
 
 
-def toy_claim(correction=None, **rule):
-    rule = claims.Rule("wetness", rule.pop("check", "at_most"), rule or {"threshold": 1.0})
+def toy_claim(correction=None, check="at_most", **parameters):
+    rule = claims.Rule("wetness", check, parameters or ({"threshold": 1.0} if check == "at_most" else {}))
     return claims.Claim("pave.toy", "pave", "Section 1", "Water is wet.", "theorem", "01_toy", rule, correction)
 
 
 DAMP = claims.Rule("dampness", "at_least", {"threshold": 0.5})
 CORRECTED_CLAIM = toy_claim(claims.Correction("Water is damp.", DAMP))
+EXCEPTION_CLAIM = toy_claim(claims.Correction("Water is damp, but for ice.", DAMP, exception=True))
 
 
 @pytest.mark.parametrize(
@@ -208,7 +243,10 @@ CORRECTED_CLAIM = toy_claim(claims.Correction("Water is damp.", DAMP))
         (CORRECTED_CLAIM, 0.9, 0.9, verdicts.HOLDS),
         (CORRECTED_CLAIM, 1.5, 0.9, verdicts.CORRECTED),
         (CORRECTED_CLAIM, 1.5, 0.1, verdicts.DOES_NOT_HOLD),
-        (toy_claim(check="ordering"), UNDECIDED, None, verdicts.NOT_RUN),
+        (EXCEPTION_CLAIM, 1.5, 0.9, verdicts.EXCEPTION),
+        (EXCEPTION_CLAIM, 1.5, 0.1, verdicts.DOES_NOT_HOLD),
+        (toy_claim(check="ordering"), UNDECIDED, None, verdicts.UNDECIDED),
+        (toy_claim(check="no_failures", minimum_cases=9), {"cases": 8, "failures": 0}, None, verdicts.NOT_RUN),
         (toy_claim(check="not_printed", reason="a table is missing"), None, None, verdicts.NOT_REPRODUCIBLE),
     ],
 )
@@ -222,14 +260,22 @@ def test_a_correction_is_measured_exactly_where_the_ledger_has_one(claim, correc
         verdicts.decide(claim, 0.5, corrected, "file", "quick")
 
 
-def test_the_fingerprint_follows_the_rule_and_not_the_prose(project):
+def test_the_fingerprint_follows_the_statement_and_the_rule_and_not_the_place(project):
     def fingerprint(**changes):
         project(entry(**changes))
         return claims.load_claims()["pave.toy"].fingerprint
 
-    assert fingerprint() == fingerprint(statement="Water is, in our words, wet.", where="Section 2")
+    assert fingerprint() == fingerprint(where="Section 2")
     looser = {"measure": "wetness", "check": "at_most", "threshold": 1.1}
-    assert len({fingerprint(), fingerprint(rule=looser), fingerprint(correction=CORRECTION)}) == 3
+    changes = [
+        {},
+        {"rule": looser},
+        {"statement": "Water is dry."},
+        {"correction": CORRECTION},
+        {"correction": CORRECTION | {"statement": "Water is moist."}},
+        {"correction": CORRECTION | {"exception": True}},
+    ]
+    assert len({fingerprint(**change) for change in changes}) == len(changes)
 
 
 def recorded(project, *entries, measured=0.5):
@@ -287,6 +333,130 @@ def test_a_verdict_needs_an_artefact_that_exists_and_a_claim_of_its_notebook(pro
         nb.verdict("pave.toy", 0.5, artefact="figures/none.png")
     with pytest.raises(ValueError, match="no claim of 01_toy"):
         nb.verdict("pave.later", 0.5, artefact="data/claims.yaml")
+
+
+def test_an_artefact_outside_the_project_is_refused(project, tmp_path):
+    project(entry())
+    nb = repro.open_notebook("01_toy", "quick")
+    (tmp_path.parent / "outside.csv").write_text("x")
+    with pytest.raises(FileNotFoundError, match="neither in the build folder nor in the project"):
+        nb.verdict("pave.toy", 0.5, artefact="../../outside.csv")
+
+
+def test_a_claim_is_decided_once_in_a_notebook(project):
+    nb = recorded(project, entry(), measured=1.5)
+    artefact = nb.save_table(pd.DataFrame({"x": [0.5]}), "wetness")
+    assert nb.verdict("pave.toy", 1.6, artefact=artefact) == verdicts.DOES_NOT_HOLD
+    with pytest.raises(ValueError, match="already reads 'does not hold' and would now read 'holds'"):
+        nb.verdict("pave.toy", 0.5, artefact=artefact)
+
+
+def test_a_notebook_cannot_record_in_the_name_of_another(project, monkeypatch):
+    project(entry())
+    monkeypatch.setenv("PAPERLIB_NOTEBOOK", "02_planned")
+    with pytest.raises(ValueError, match="02_planned opens itself under the name of 01_toy"):
+        repro.open_notebook("01_toy", "quick")
+
+
+def test_a_whole_follows_from_the_verdicts_on_its_parts(project):
+    parts = [entry(id=f"pave.wet.{name}") for name in ("sea", "rain", "ice")]
+    whole = entry(id="pave.whole", rule={"measure": "m", "check": "parts_hold", "parts": "pave.wet", "minimum": 2})
+    project(*parts, whole)
+    nb = repro.open_notebook("01_toy", "quick")
+    table = nb.save_table(pd.DataFrame({"x": [0.5]}), "wetness")
+    nb.verdict("pave.wet.sea", 0.5, artefact=table)
+    with pytest.raises(MissingVerdict, match="pave.wet.rain, pave.wet.ice have no verdict yet"):
+        nb.verdict_from_parts("pave.whole", artefact=table)
+    nb.verdict("pave.wet.rain", 1.5, artefact=table)
+    nb.not_run("pave.wet.ice", reason="it is summer")
+    assert nb.verdict_from_parts("pave.whole", artefact=table) == verdicts.NOT_RUN
+    nb.finish()
+    assert verdicts.scoreboard().set_index("claim").loc["pave.whole", "measured"] == (
+        "1 hold, 1 fail, 0 undecided, 1 not run"
+    )
+
+
+def edited(project, **changes):
+    """The toy notebook's verdict on pave.toy with fields of its file edited by hand."""
+    recorded(project, entry()).finish()
+    path = paths.verdicts_file("01_toy")
+    rows = json.loads(path.read_text())
+    path.write_text(json.dumps([rows[0] | changes]))
+    return path
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"measured": 3.0},
+        {"verdict": "holds with a correction"},
+        {"verdict": "splendid"},
+        {"measured": None},
+        {"measured": None, "verdict": verdicts.NOT_RUN},
+        {"measured": "0.5"},
+        {"corrected": 0.5},
+        {"artefact": "tables/none.csv"},
+        {"artefact_sha256": ""},
+    ],
+)
+def test_a_verdict_edited_by_hand_is_not_believed(project, changes):
+    edited(project, **changes)
+    assert states() == {"pave.toy": verdicts.UNFOUNDED}
+
+
+def test_a_verdict_falls_with_its_artefact(project):
+    recorded(project, entry()).finish()
+    table = paths.tables_folder() / "01_toy--wetness.csv"
+    content = table.read_bytes()
+    table.write_text("x\n0.7\n")
+    assert states() == {"pave.toy": verdicts.UNFOUNDED}
+    table.unlink()
+    assert states() == {"pave.toy": verdicts.UNFOUNDED}
+    table.write_bytes(content)
+    assert states() == {"pave.toy": verdicts.HOLDS}
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"[", b"null", b"[null]", b"{}", b"\xff\xfe", b'[{"claim": "pave.toy"}]', b'[{"colour": 1}]', "NaN", "null"],
+)
+def test_a_damaged_verdicts_file_is_named_and_counts_as_none(project, content):
+    path = edited(project)
+    if isinstance(content, str):  # as a value in a sound file
+        content = path.read_text().replace('"quick"' if content == "null" else "0.5", content).encode()
+    path.write_bytes(content)
+    with pytest.raises(verdicts.DamagedVerdicts, match="01_toy.json is damaged"):
+        verdicts.read_verdicts("01_toy")
+    assert any("01_toy.json is damaged" in line for line in verdicts.irregularities())
+    assert "01_toy.json is damaged" in verdicts.scoreboard().iloc[0]["detail"]
+    assert states() == {"pave.toy": verdicts.MISSING}
+
+
+def test_a_verdict_counts_only_in_the_file_of_its_claims_notebook(project):
+    recorded(project, entry()).finish()
+    project(entry(notebook="02_planned"))
+    assert states() == {"pave.toy": verdicts.NOT_YET_CHECKED}
+    assert "holds a verdict on pave.toy, which is no claim of 01_toy" in verdicts.irregularities()[0]
+
+
+def test_verdicts_of_different_profiles_are_said_to_be_so(project):
+    table = pd.DataFrame({"notebook": ["01", "01", "02", "03"], "profile": ["quick", "quick", "smoke", ""]})
+    assert verdicts.mixed_profiles(table) == (
+        "verdicts of different profiles: quick in 1 notebooks, smoke in 1 notebooks"
+    )
+    assert verdicts.mixed_profiles(table[:2]) == ""
+
+
+def test_theory_runs_print_and_identities_are_counted_apart(project):
+    kinds = ("theorem", "comparison", "printed", "identity", "figure")
+    project(*(entry(id=f"pave.{kind}", kind=kind) for kind in kinds))
+    table = verdicts.bases(verdicts.scoreboard())
+    assert dict(zip(table["basis"], table["claims"], strict=True)) == {
+        "theory checked": 1,
+        "our runs": 2,
+        "printed arithmetic": 1,
+        "identities and settings": 1,
+    }
 
 
 def test_a_failed_write_leaves_the_earlier_verdicts(project, monkeypatch):

@@ -1,4 +1,4 @@
-"""The closed form of PAVE's losses against nested autograd, in float64."""
+"""The closed form of PAVE's losses against nested autograd, in float64, and its rounding in float32."""
 
 import pytest
 import torch
@@ -6,8 +6,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from paperlib.pave.closed_form import closed_form_pave, silu_derivatives, silu_second_derivative
+from paperlib.pave.example_critics import trained_networks
 from paperlib.pave.losses import PaveLosses, pave_losses
 from paperlib.pave.networks import StackedMLP
+from paperlib.pave.verification.mixed_partial import replay_transitions
 
 RELATIVE_TOLERANCE = 1e-12
 
@@ -116,6 +118,44 @@ def test_one_network_does_not_see_anothers_batch():
     for before, after in zip(first, second, strict=True):
         assert before[0] == after[0]
         assert before[1] != after[1]
+
+
+def trained_critics(environment, method):
+    """Both recorded critics as a stack in float64, and a minibatch of replayed transitions for them."""
+    networks = trained_networks()[environment, method]
+    widths = [layer.in_features for layer in networks.critics[0][::2]] + [1]
+    critics = StackedMLP(widths, [torch.Generator()], networks_per_run=2, dtype=torch.float64)
+    for index, critic in enumerate(networks.critics):
+        critics.load(index, critic)
+    replay, source = replay_transitions(networks, environment, 256), torch.Generator().manual_seed(0)
+    noise, probes = (
+        torch.randn(x.shape, generator=source, dtype=torch.float64) for x in (replay.states, replay.actions)
+    )
+    columns = (replay.states, replay.actions, replay.next_states, 0.01 * noise, probes.sign())
+    names = ("states", "actions", "next_states", "state_noise", "probes")
+    batch = {name: column.expand(2, *column.shape) for name, column in zip(names, columns, strict=True)}
+    return critics, batch | {"delta": torch.ones(2, dtype=torch.float64)}
+
+
+def first_gradient(losses, critics):
+    """Gradient of the first critic's loss by its parameters, flat."""
+    return torch.cat([gradient[0].flatten() for gradient in gradients(losses[0], critics.parameters())])
+
+
+def relative_error(gradient, exact):
+    return ((gradient.double() - exact).norm() / exact.norm()).item()
+
+
+@pytest.mark.parametrize("environment, method", [("pendulum", "pave"), ("hopper", "base"), ("reacher", "pave")])
+def test_in_float32_the_gradient_of_mpr_is_twice_as_exact_as_by_subtraction(environment, method):
+    critics, batch = trained_critics(environment, method)
+    exact = first_gradient(closed_form_pave(critics, **batch)[1].mpr, critics)
+    critics, batch = critics.float(), {name: tensor.float() for name, tensor in batch.items()}
+    by_differences = first_gradient(closed_form_pave(critics, **batch)[1].mpr, critics)
+    network = critics.unstack(0)
+    by_layer = gradients(generic_losses(network, batch, 0).mpr, network.parameters())
+    subtracted = torch.cat([g.mT.flatten() for g in by_layer[0::2]] + [g.flatten() for g in by_layer[1::2]])
+    assert relative_error(by_differences, exact) <= 0.5 * relative_error(subtracted, exact)
 
 
 def test_silu_derivatives_equal_autograd():

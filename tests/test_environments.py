@@ -11,8 +11,9 @@ from scipy.stats import ks_2samp
 
 from paperlib.pave import environments
 from paperlib.pave.environments import (
-    ENVIRONMENTS,
     EnvironmentBatch,
+    environment_definition,
+    environment_names,
     environment_spec,
     fastest_backend,
     measure_backends,
@@ -23,7 +24,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:.*precision lowered by casting")
 
 needs_envpool = pytest.mark.skipif(importlib.util.find_spec("envpool") is None, reason="EnvPool is not installed")
 each_backend = pytest.mark.parametrize("backend", ["gymnasium", pytest.param("envpool", marks=needs_envpool)])
-each_task = pytest.mark.parametrize("key", list(ENVIRONMENTS))
+each_task = pytest.mark.parametrize("key", environment_names())
 
 # Long enough for every task to end an episode under random actions: Pendulum stops at 200 steps, Reacher at 50.
 STEPS = 210
@@ -46,7 +47,8 @@ def one_pool(key, seed):
     """EnvPool with its own defaults and a single environment."""
     import envpool
 
-    return envpool.make(ENVIRONMENTS[key].envpool_id, env_type="gymnasium", num_envs=1, seed=[seed], num_threads=1)
+    task = environment_definition(key).envpool_id
+    return envpool.make(task, env_type="gymnasium", num_envs=1, seed=[seed], num_threads=1)
 
 
 class SinglePool:
@@ -69,7 +71,7 @@ class SinglePool:
 def reference_environment(key, backend):
     if backend == "envpool":
         return SinglePool(key)
-    return gymnasium.make(ENVIRONMENTS[key].gym_id, **ENVIRONMENTS[key].gym_kwargs)
+    return gymnasium.make(environment_definition(key).gym_id, **environment_definition(key).gym_kwargs)
 
 
 @each_backend
@@ -213,7 +215,7 @@ def test_envpool_and_gymnasium_move_alike_from_the_same_mujoco_state(key):
     import mujoco
 
     pool = one_pool(key, seed=3)
-    environment = gymnasium.make(ENVIRONMENTS[key].gym_id)
+    environment = gymnasium.make(environment_definition(key).gym_id)
     simulator = environment.unwrapped
     for window_actions in random_actions(key, 12, 20):
         observations, info = pool.reset()
@@ -369,9 +371,10 @@ def test_without_envpool_auto_is_gymnasium_and_asking_for_envpool_fails(monkeypa
 
 @needs_envpool
 @each_task
-def test_auto_follows_the_fixed_table(key):
-    assert fastest_backend(key) == ENVIRONMENTS[key].preferred_backend
-    assert EnvironmentBatch(key, (0,), backend="auto").backend == ENVIRONMENTS[key].preferred_backend
+def test_auto_is_envpool_where_it_has_the_task(key, monkeypatch):
+    assert fastest_backend(key) == EnvironmentBatch(key, (0,), backend="auto").backend == "envpool"
+    monkeypatch.setattr(environments, "published_environments", lambda: {key: {"id": "Own-v0"}})
+    assert fastest_backend(key) == "gymnasium"
 
 
 @each_backend

@@ -5,10 +5,13 @@ from types import SimpleNamespace
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
 from paperlib.pave import printed_tables
+from paperlib.pave.checkpoints import TrainedNetworks, networks_to_bytes
+from paperlib.pave.evaluation import UNDEFINED
 from paperlib.pave.printed_tables import ENVIRONMENTS, METHODS
-from paperlib.pave.recorded_runs import NotRecorded, RecordedRuns, decide
+from paperlib.pave.recorded_runs import FROM_POLICY, NotRecorded, RecordedRuns, decide
 from paperlib.pave.verification import ablation_effects as ablation
 from paperlib.pave.verification import recorded_geometry as geometry
 from paperlib.pave.verification import return_and_smoothness as tables
@@ -32,22 +35,27 @@ def printed_value(algorithm, environment, method, measure):
     return float(table.set_index("method").loc[method, f"{measure}_mean"])
 
 
+GEOMETRY_COLUMNS = (
+    *("mixed_hessian_sup", "negative_definite_rate", "cosine_mean", "flip_rate", "curvature_median"),
+    *("curvature_size_median", "pointwise_bound_median"),
+)
+
+
 def record(seed, *, steps=(), spread=0.01, **values):
     """A run whose measures are those given, a little apart by seed; episodes spread around the return."""
     jitter = spread * (seed - 3) / 2
-    values = {name: value * (1 + jitter) for name, value in values.items()}
+    values = {name: value if value == UNDEFINED else value * (1 + jitter) for name, value in values.items()}
     episodes = pd.DataFrame({"return": np.linspace(-1, 1, 10) * 70 + values.get("return", 0.0)}).assign(
         smoothness=values.get("smoothness", 0.0)
     )
-    geometry_row = {
-        name: values.get(name, 0.0)
-        for name in ("mixed_hessian_sup", "negative_definite_rate", "cosine_mean", "flip_rate", "curvature_median")
-    }
+    geometry_row = {name: values.get(name, 0.0) for name in GEOMETRY_COLUMNS}
+    policy = pd.DataFrame([{name: values.get(name, 0.0) for name in FROM_POLICY}])
     evaluations = pd.DataFrame([{"step": step, **geometry_row} for step in steps])
     frames = {
         "episodes": episodes,
         "geometry": pd.DataFrame([{"action_units": u, **geometry_row} for u in ("scaled", "environment")]),
         "evaluations": evaluations,
+        "policy": policy,
     }
     return SimpleNamespace(table=frames.__getitem__, contents={})
 
@@ -138,6 +146,23 @@ def swept(slopes):
     return runs_of({(e, "td3", m): {"smoothness": score} for e in ("lunar", "walker") for m, score in scores.items()})
 
 
+def both(name, **values):
+    """Base and PAVE in every environment with TD3, with one measure each."""
+    return runs_of({(e, "td3", m): {name: value} for e in ENVIRONMENTS for m, value in values.items()})
+
+
+def critic_side(name, **values):
+    """Critic-side methods on LunarLander and Walker2d with one measure each; M_sup of SN-Critic is next to nothing."""
+    steep = {"sn_critic": 1e-3}
+    return runs_of(
+        {
+            (e, "td3", m): {"mixed_hessian_sup": steep.get(m, 1.0), name: value}
+            for e in ("lunar", "walker")
+            for m, value in values.items()
+        }
+    )
+
+
 MUTATIONS = {
     "table1.td3_return.walker": (
         lambda r: tables.cell_means(r, PRINTED, "td3", "return", "walker"),
@@ -220,6 +245,26 @@ MUTATIONS = {
         runs_of({c: of | {"flip_rate": 0.1 + (c[2] == "base")} for c, of in FACTORIAL.items()}),
         runs_of({c: of | {"flip_rate": 0.1 + (c[2] == "vfc")} for c, of in FACTORIAL.items()}),
     ),
+    "geometry.pointwise_bound_lower": (
+        geometry.pointwise_bound_lower,
+        both("pointwise_bound_median", base=900.0, pave=30.0),
+        both("pointwise_bound_median", base=30.0, pave=900.0),
+    ),
+    "critic_side.conventional_regularizers_flatten": (
+        ablation.flatter_than_base,
+        critic_side("curvature_size_median", base=3.0, sn_critic=1e-4, gp_critic=1.0),
+        critic_side("curvature_size_median", base=1.0, sn_critic=3.0, gp_critic=4.0),
+    ),
+    "critic_side.sn_flattens": (
+        ablation.flattened_by_sn,
+        critic_side("curvature_size_median", base=3.0, sn_critic=1e-4),
+        critic_side("curvature_size_median", base=3.0, sn_critic=3.0),
+    ),
+    "critic_side.sn_constant_policy": (
+        ablation.spread_of_actions,
+        critic_side("action_sd_largest", sn_critic=1e-3),
+        critic_side("action_sd_largest", sn_critic=0.3),
+    ),
     "settings.most_sensitive_first": (
         lambda r: ablation.out_of_order(r, SWEEPS),
         swept({"curv": 3.0, "vfc": 2.0, "mpr": 1.0}),
@@ -235,6 +280,37 @@ def test_runs_that_behave_otherwise_turn_the_verdict(claim):
     assert verdict(claim, measure(wrong)) == "does not hold"
     with pytest.raises(NotRecorded):
         measure(RecordedRuns({}, SEEDS))
+
+
+def test_the_sign_of_the_curvature_does_not_make_a_critic_flat():
+    of = {"base": 3.0, "sn_critic": -30.0}
+    cells = {
+        (e, "td3", m): {
+            "mixed_hessian_sup": 1e-3 if m == "sn_critic" else 1.0,
+            "curvature_median": mu,
+            "curvature_size_median": abs(mu),
+        }
+        for e in ("lunar", "walker")
+        for m, mu in of.items()
+    }
+    assert verdict("critic_side.sn_flattens", ablation.flattened_by_sn(runs_of(cells))) == "does not hold"
+
+
+def test_a_bound_that_exists_at_no_visited_state_is_above_every_other():
+    nowhere = both("pointwise_bound_median", base=UNDEFINED, pave=1e9)
+    measured = geometry.pointwise_bound_lower(nowhere)
+    assert {case["probability"] for case in measured.values()} == {1.0}
+
+
+def test_a_record_from_before_a_measure_was_kept_is_named_with_what_it_lacks():
+    old = SimpleNamespace(table={"geometry": pd.DataFrame({"action_units": ["environment"]})}.__getitem__, contents={})
+    runs = RecordedRuns({("ant", "td3", "base", seed): old for seed in SEEDS}, SEEDS)
+    with pytest.raises(NotRecorded, match="before pointwise_bound_median was kept, to be run again: ant td3 base"):
+        runs.scores("ant", "td3", "base", "pointwise_bound_median")
+    with pytest.raises(NotRecorded, match="before policy was kept"):
+        runs.scores("ant", "td3", "base", "action_sd_largest")
+    with pytest.raises(NotRecorded, match="before visited was kept"):
+        runs.visited("ant", "td3", "base")
 
 
 def test_spread_over_runs_and_pooled_spread_are_told_apart():
@@ -278,9 +354,57 @@ def test_surfaces_are_counted_as_the_claims_say():
     hill = np.add.outer(np.arange(6.0), np.zeros(6)) + 1
     jagged = hill + 3 * (np.indices((6, 6)).sum(axis=0) % 2)
     of = {"base": jagged, "caps": jagged, "grad": jagged, "asap": 5 * jagged, "pave": 0.1 * hill + 0.01 * jagged}
-    counted = geometry.count_surfaces(dict.fromkeys(ENVIRONMENTS, of))
+    measures = {m: {"height": height.mean(), "roughness": geometry.roughness(height)} for m, height in of.items()}
+    counted = geometry.count_surfaces(dict.fromkeys(ENVIRONMENTS, measures))
     assert counted == {"pave_lowest": 6, "pave_smoothest": 6, "others_alike": 12, "others_jagged": 24}
     assert geometry.roughness(hill) == pytest.approx(0.0, abs=1e-12)
+
+
+def test_roughness_of_a_parabola_is_its_laplacian_on_any_grid():
+    for points in (20, 80):
+        state, action = np.meshgrid(np.linspace(-1, 1, points), np.linspace(-1.5, 1.5, points), indexing="ij")
+        assert geometry.roughness(3 * state**2 + 0.5 * action**2) == pytest.approx(7.0)
+
+
+class Wave(torch.nn.Module):
+    """Q with H_sa = 2 + cos(k a), whose Laplacian along the action has mean size k^2 * 2 / pi."""
+
+    def __init__(self, k):
+        super().__init__()
+        self.k = k
+
+    def forward(self, states, actions):
+        return (states * (2 * actions + torch.sin(self.k * actions) / self.k)).sum(dim=1)
+
+
+def test_a_surface_is_refined_until_its_roughness_stays():
+    at = torch.zeros(1, dtype=torch.float64)
+    slow, fast = (geometry.surface_measures(Wave(k), at, at, (0, 0)) for k in (5.0, 60.0))
+    assert slow["points"] == 100 and slow["roughness"] == pytest.approx(slow["published_roughness"], rel=0.05)
+    assert fast["points"] > 100 and fast["roughness"] == pytest.approx(60.0**2 * 2 / np.pi, rel=0.05)
+    assert fast["published_roughness"] < 0.8 * fast["roughness"]  # 50 points are two a wave
+
+
+def with_surfaces(methods):
+    """First-seed records of Pendulum with a critic, and Base's point."""
+    critic = torch.nn.Sequential(torch.nn.Linear(4, 8), torch.nn.SiLU(), torch.nn.Linear(8, 1))
+    description = {"environment": "pendulum", "algorithm": "td3"}
+    point = pd.DataFrame({"of": ["state"] * 3 + ["action"], "coordinate": [0, 1, 2, 0], "value": [1.0, 0, 0, 0.5]})
+    cells = {}
+    for method in methods:
+        content = networks_to_bytes(TrainedNetworks(None, (critic,), 1, description))
+        made = SimpleNamespace(
+            table={"point": point}.__getitem__, contents={"networks.pt": 0}, file=lambda _, c=content: c
+        )
+        cells |= {("pendulum", "td3", method, seed): made for seed in SEEDS}
+    return RecordedRuns(cells, SEEDS)
+
+
+def test_surfaces_of_all_methods_are_drawn_from_records_around_the_point_of_base():
+    measured = geometry.surfaces_of(with_surfaces(METHODS), "pendulum")
+    assert set(measured) == set(METHODS) and len({of["height"] for of in measured.values()}) == 1
+    with pytest.raises(NotRecorded, match="pave with its networks"):
+        geometry.surfaces_of(with_surfaces(METHODS[:-1]), "pendulum")
 
 
 @pytest.mark.parametrize("environment", ("lunar", "walker"))

@@ -1,15 +1,25 @@
-"""Recorded runs: finished ones are kept once, with the networks asked for, and count by cell."""
+"""Recorded runs: finished ones of the recorded budget are kept once, with the networks asked for, and count alone."""
 
+import os
+import re
 import shutil
+import subprocess
+import sys
 
 import pandas as pd
 import pytest
+import torch
 import yaml
 
 from paperlib.pave import recording
+from paperlib.pave.checkpoints import TrainedNetworks, networks_from_bytes, networks_to_bytes
 from paperlib.pave.experiments import load_experiment
+from paperlib.pave.recorded_runs import RecordedRuns, recorded_runs
 from paperlib.repro import paths
+from paperlib.repro.recording import not_recorded, recorded, records_of, results
 from paperlib.repro.store import RunStore
+
+DATA = paths.data_folder()
 
 DEFINITION = {
     "environments": ["pendulum", "hopper"],
@@ -20,8 +30,14 @@ DEFINITION = {
     "evaluation_episodes": 1,
     "final_episodes": 1,
     "checkpoint_every": 50,
-    "profiles": {"paper": {"seeds": 2}},
+    "profiles": {
+        "smoke": {"seeds": 2, "steps": 50},
+        "quick": {"seeds": 2, "settings": {"both": {"hidden": [8]}}},
+        "paper": {"seeds": 2},
+    },
 }
+TINY = [torch.nn.Sequential(torch.nn.Linear(inputs, 1)) for inputs in (3, 4, 4)]
+NETWORKS = networks_to_bytes(TrainedNetworks(TINY[0], (TINY[1], TINY[2]), 1, {}))
 PROVENANCE = {"date": "2026-01-01T00:00:00+00:00"}
 
 
@@ -40,36 +56,105 @@ def store(tmp_path):
     return RunStore(tmp_path / "runs")
 
 
-def finish(store, run, **changes):
+def finish(store, run, *, date=PROVENANCE["date"], **changes):
     table = pd.DataFrame({"episode": [0], "return": [float(run.seed)]})
     spec = run.spec() | changes
-    return store.save(spec, {"episodes": table}, provenance=PROVENANCE, files={"networks.pt": b"weights"})
+    return store.save(spec, {"episodes": table}, provenance={"date": date}, files={"networks.pt": NETWORKS})
 
 
 def test_finished_runs_are_recorded_once_with_their_tables(runs, store):
     finish(store, runs[0])
     assert list(recording.record_finished("tiny", store)) == [("pendulum", "sac", "base", runs[0].seed)]
     assert list(recording.record_finished("tiny", store)) == []
-    record = recording.recorded("tiny")["pendulum", "sac", "base", runs[0].seed]
+    record = recorded(runs)[0]
     assert record.table("episodes")["return"].item() == runs[0].seed
     assert record.provenance == PROVENANCE
+    assert recorded(runs)[1:] == [None] * (len(runs) - 1)
+    assert recorded([]) == []
 
 
-def test_networks_are_kept_of_the_first_seed_of_base_and_pave_only(runs, store):
+@pytest.mark.parametrize("profile", ["smoke", "quick"])
+def test_runs_of_a_smaller_budget_are_never_recorded_as_published(runs, store, profile):
+    for run in load_experiment("tiny", profile):
+        finish(store, run)
+    assert list(recording.record_finished("tiny", store)) == []
+    assert not_recorded(runs) == runs
+    finish(store, runs[0])
+    assert list(recording.record_finished("tiny", store)) == [recording.cell_of(runs[0])]
+    assert not_recorded(runs) == runs[1:]
+
+
+def test_two_budgets_are_recorded_side_by_side(runs, store, tmp_path):
+    tenth = DEFINITION | {"profiles": {"paper": {"seeds": 2, "steps": 50}}}
+    (tmp_path / "experiments" / "tenth.yaml").write_text(yaml.safe_dump(tenth))
+    tenths = load_experiment("tenth", "paper")
+    finish(store, runs[0])
+    finish(store, tenths[0])
+    for experiment in ("tiny", "tenth"):
+        assert len(list(recording.record_finished(experiment, store))) == 1
+    assert [record.spec["budget"]["steps"] for record in recorded([runs[0], tenths[0]])] == [100, 50]
+    assert not_recorded([*runs, *tenths]) == runs[1:] + tenths[1:]
+
+
+def test_networks_are_kept_of_first_seeds_and_the_actor_of_those_that_are_played(runs, store):
     for run in runs:
         finish(store, run)
     list(recording.record_finished("tiny", store))
-    kept = {cell for cell, record in recording.recorded("tiny").items() if "networks.pt" in record.contents}
-    assert kept == {("pendulum", "sac", "base", runs[0].seed)}
+    records = dict(zip(runs, recorded(runs), strict=True))
+    kept = {run: record for run, record in records.items() if "networks.pt" in record.contents}
+    assert list(kept) == [run for run in runs if run.seed == runs[0].seed]
+    played = {recording.cell_of(r)[:3]: networks_from_bytes(k.file("networks.pt")).actor for r, k in kept.items()}
+    assert [cell for cell, actor in played.items() if actor is not None] == [("pendulum", "sac", "base")]
 
 
-def test_a_record_stays_valid_when_the_engine_changes(runs, store):
-    finish(store, runs[0], code="an older revision")
+def test_a_record_stays_valid_when_the_engine_or_the_backend_changes(runs, store):
+    finish(store, runs[0], code="an older revision", backend="another")
     list(recording.record_finished("tiny", store))
     finish(store, runs[0])
     assert list(recording.record_finished("tiny", store)) == []
-    assert runs[0] not in recording.not_recorded(runs, "tiny")
-    assert len(recording.not_recorded(runs, "tiny")) == len(runs) - 1
+    assert not_recorded(runs) == runs[1:]
+
+
+def test_of_several_revisions_the_latest_is_recorded_and_no_other(runs, store):
+    revisions = {f"revision {day}": f"2026-01-{day:02d}T00:00:00+00:00" for day in (3, 9, 1, 5)}
+    for code, date in revisions.items():
+        finish(store, runs[0], date=date, code=code)
+    assert list(recording.record_finished("tiny", store)) == [recording.cell_of(runs[0])]
+    (record,) = results().records("tiny")
+    assert record.spec["code"] == "revision 9"
+    for code, date in revisions.items():
+        finish(results(), runs[0], date=date, code=code)
+    assert recorded(runs)[0].spec["code"] == "revision 9"
+
+
+def test_a_run_that_diverged_is_recorded_as_that(runs, store):
+    store.save(runs[0].spec(), {}, provenance=PROVENANCE, diverged_at_step=7)
+    list(recording.record_finished("tiny", store))
+    assert (recorded(runs)[0].status, recorded(runs)[0].diverged_at_step) == ("diverged", 7)
+
+
+def test_runs_just_made_have_a_record_each_or_are_named(runs, store):
+    finish(store, runs[0])
+    assert [record.spec["seed"] for record in records_of(runs[:1], store)] == [runs[0].seed]
+    with pytest.raises(RuntimeError, match=f"3 of 4 .*{store.name(runs[1].spec())}"):
+        records_of(runs[:4], store)
+
+
+def test_at_profile_paper_the_run_store_adds_runs_and_networks(runs, store, monkeypatch, tmp_path):
+    monkeypatch.setattr(paths, "runs_folder", lambda: store.root)
+    monkeypatch.setattr(recording.torch.cuda, "is_available", lambda: False)
+    caps = next(run for run in runs if run.method == "caps" and run.seed == runs[0].seed)
+    finish(store, caps)
+    results().save(caps.spec(), {}, provenance=PROVENANCE)  # without its networks
+    finish(store, runs[1])
+    for run in load_experiment("tiny", "quick"):
+        finish(store, run)
+    committed, all_of_it = recorded_runs("tiny", "quick"), recorded_runs("tiny", "paper")
+    one_seed = {"seeds": [caps.seed]}
+    assert not RecordedRuns(committed._records, **one_seed).has_networks("pendulum", "sac", "caps")
+    assert RecordedRuns(all_of_it._records, **one_seed).has_networks("pendulum", "sac", "caps")
+    assert set(committed._records) == {recording.cell_of(caps)}
+    assert set(all_of_it._records) == {recording.cell_of(caps), recording.cell_of(runs[1])}
 
 
 def test_the_grid_counts_recorded_runs(runs, store):
@@ -108,13 +193,48 @@ def test_hours_count_an_environment_and_algorithm_once(runs):
     assert recording.gpu_hours(runs) == pytest.approx(2 * 100 / recording.AIMED_RATE / 3600)
 
 
-def test_one_cell_can_be_trained_by_name(runs, store, monkeypatch):
+def run_command(monkeypatch, *arguments):
+    monkeypatch.setattr("sys.argv", ["recording", *arguments])
+    recording.main()
+
+
+def test_one_cell_can_be_trained_by_name_but_for_what_is_recorded(runs, store, monkeypatch, capsys):
+    hopper = [run for run in runs if (run.environment, run.method) == ("hopper", "caps")]
+    finish(store, hopper[0])
+    list(recording.record_finished("tiny", store))
     trained = []
     monkeypatch.setattr(recording, "train", lambda cell, store: trained.extend(cell))
-    recording.train_cell("tiny", "hopper", "sac", "caps", store)
-    assert {(run.environment, run.method) for run in trained} == {("hopper", "caps")} and len(trained) == 2
-    with pytest.raises(ValueError, match="no cell ant sac caps"):
-        recording.train_cell("tiny", "ant", "sac", "caps", store)
+    run_command(monkeypatch, "tiny", "--train", "hopper", "sac", "caps", "--from", str(store.root))
+    assert trained == hopper[1:] and "1 of 2" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        (["huge"], "no experiment 'huge' in .*; there are: tiny$"),
+        (["lqg", "--show"], "lqg is of kind lqg_iterations, not training; of that kind there are: tiny$"),
+        (["tiny", "--train", "ant", "sac", "base"], "tiny has no environment 'ant'; there are: pendulum, hopper$"),
+        (["tiny", "--train", "hopper", "ppo", "base"], "tiny has no algorithm 'ppo'; there are: sac$"),
+        (["tiny", "--train", "hopper", "sac", "grad"], "tiny has no method 'grad'; there are: base, caps$"),
+    ],
+)
+def test_a_wrong_name_ends_in_one_line_with_the_known_ones(runs, tmp_path, monkeypatch, capsys, arguments, message):
+    shutil.copy(DATA / "experiments" / "lqg.yaml", tmp_path / "experiments")
+    with pytest.raises(SystemExit) as ended:
+        run_command(monkeypatch, *arguments)
+    (line,) = capsys.readouterr().err.splitlines()
+    assert ended.value.code == 2 and re.search(message, line)
+
+
+@pytest.mark.parametrize("paper", ["pave", "lipschitz"])
+def test_a_reader_that_leaves_early_gets_no_traceback(paper):
+    arguments = ["published", "--show"] if paper == "pave" else ["--show"]
+    command = [sys.executable, "-m", f"paperlib.{paper}.recording", *arguments]
+    reading, writing = os.pipe()
+    os.close(reading)  # as `head` does
+    with open(writing, "wb") as gone:
+        ended = subprocess.run(command, stdout=gone, stderr=subprocess.PIPE, text=True, cwd=DATA.parent, check=False)
+    assert (ended.returncode, ended.stderr) == (1, "")
 
 
 def test_the_status_report_has_the_grid_and_the_hours(runs, store, monkeypatch):

@@ -9,7 +9,6 @@ from paperlib.pave.settings import (
     ALGORITHMS,
     METHODS,
     Coefficients,
-    asap_target_tau,
     published_coefficients,
     published_seeds,
     published_settings,
@@ -109,7 +108,7 @@ def test_steps_seeds_and_target_rate_are_the_published_ones(table):
     assert [published_steps(e) for e in ENVIRONMENTS] == [500_000, 100_000, 500_000, 1_000_000, 1_000_000, 1_000_000]
     assert published_seeds() == tuple(table["seeds"]["training"])
     assert len(set(published_seeds())) == 5
-    assert asap_target_tau() == 0.01
+    assert published_coefficients("asap", "sac", "walker").asap_target_tau == table["asap"]["target_tau"] == 0.01
 
 
 @pytest.mark.parametrize(

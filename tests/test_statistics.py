@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from rliable import metrics
+from scipy import stats
 
 from paperlib.repro.statistics import (
     bootstrap_interval,
@@ -27,9 +28,46 @@ def test_probability_of_improvement_counts_pairs_and_half_of_the_ties():
     assert measured["low"] <= measured["probability"] <= measured["high"]
 
 
+def test_rounding_does_not_lead_the_interval_of_a_probability_out_of_the_unit_interval():
+    for runs in (3, 10, 30, 100):
+        measured = probability_of_improvement(np.arange(runs) + 1000, np.arange(runs), seed=0)
+        assert 0 <= measured["low"] <= measured["high"] <= 1
+
+
 @pytest.mark.parametrize(("x", "y", "value"), [([2, 3], [0, 1], 1.0), ([0, 1], [2, 3], 0.0), ([1, 1], [1, 1], 0.5)])
 def test_probability_of_improvement_is_certain_when_the_samples_do_not_overlap(x, y, value):
-    assert probability_of_improvement(x, y, seed=0) == {"probability": value, "low": value, "high": value}
+    measured = probability_of_improvement(x, y, seed=0)
+    assert [measured[name] for name in ("probability", "low", "high")] == [value] * 3
+
+
+@pytest.mark.parametrize(("runs", "ways"), [(3, 20), (5, 252)])
+def test_complete_separation_has_the_p_value_of_one_deal_among_all(runs, ways):
+    low, high = np.arange(runs), np.arange(runs) + runs
+    assert probability_of_improvement(high, low, seed=0)["p"] == pytest.approx(1 / ways)
+    assert probability_of_improvement(low, high, seed=0)["p"] == pytest.approx(1.0)
+
+
+def test_the_exact_p_value_is_that_of_mann_and_whitney():
+    random = np.random.default_rng(0)
+    x, y = random.normal(0.5, 1, 6), random.normal(0, 1, 5)
+    expected = stats.mannwhitneyu(x, y, alternative="greater", method="exact").pvalue
+    assert probability_of_improvement(x, y, seed=0)["p"] == pytest.approx(expected)
+
+
+def test_the_p_value_of_many_runs_is_sampled_and_close_to_the_exact_one():
+    random = np.random.default_rng(0)
+    x, y = random.normal(0.4, 1, 20), random.normal(0, 1, 20)
+    expected = stats.mannwhitneyu(x, y, alternative="greater", method="exact").pvalue
+    assert probability_of_improvement(x, y, seed=0)["p"] == pytest.approx(expected, abs=0.01)
+
+
+def test_the_p_value_does_not_depend_on_the_scale_of_a_task():
+    random = np.random.default_rng(3)
+    x, y = random.normal(0.5, 1, (4, 2)), random.normal(0, 1, (4, 2))
+    scale = np.array([1.0, 1000.0])
+    p = probability_of_improvement(x, y, seed=0)["p"]
+    assert 0 < p < 1
+    assert probability_of_improvement(x * scale, y * scale, seed=0)["p"] == p
 
 
 def test_probability_of_improvement_agrees_with_rliable_over_tasks():

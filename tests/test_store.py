@@ -10,7 +10,6 @@ import subprocess
 import sys
 import time
 import traceback
-import types
 from collections.abc import Callable
 from pathlib import Path
 
@@ -22,7 +21,7 @@ from hypothesis import strategies as st
 
 from paperlib.repro import store as store_module
 from paperlib.repro.provenance import provenance
-from paperlib.repro.store import DamagedRecord, DamagedRecordWarning, RunIsBusy, RunStore, code_revision, exclusive
+from paperlib.repro.store import DamagedRecord, DamagedRecordWarning, RunIsBusy, RunStore, exclusive
 
 PROVENANCE = {"device": "cpu", "wall_time_s": 1.5}
 RETURNS = pd.DataFrame({"episode": [0, 1, 2], "return": [0.1, -1 / 3, 1e-300], "method": ["pave", "", 'a "b",\nc']})
@@ -659,40 +658,7 @@ def test_a_claim_excludes_others_and_is_freed_when_its_holder_is_killed(tmp_path
         pass
 
 
-# --- Code revision and provenance -------------------------------------------------------------------------------------
-
-
-def module_of(folder: Path, source: str, name: str = "part") -> types.ModuleType:
-    (folder / f"{name}.py").write_text(source)
-    module = types.ModuleType(name)
-    module.__file__ = str(folder / f"{name}.py")
-    return module
-
-
-SOURCE = '"""Prose."""\ndef step(rate: float) -> float:\n    """More prose."""\n    return 0.5 * rate\n'
-
-
-def test_a_code_revision_ignores_prose_and_layout(tmp_path):
-    revision = code_revision(module_of(tmp_path, SOURCE))
-    reworded = SOURCE.replace("rose", "oetry").replace("return 0.5 * rate", "# halved\n\n    return (0.5*rate)")
-    assert reworded != SOURCE
-    assert code_revision(module_of(tmp_path, reworded)) == revision
-    assert len(revision) == 16
-
-
-@pytest.mark.parametrize(("old", "new"), [("0.5", "0.25"), ("*", "+"), ("rate", "step_size"), ("return ", "")])
-def test_a_code_revision_changes_with_the_code(tmp_path, old, new):
-    revision = code_revision(module_of(tmp_path, SOURCE))
-    assert code_revision(module_of(tmp_path, SOURCE.replace(old, new))) != revision
-
-
-def test_a_code_revision_depends_on_the_set_of_modules(tmp_path):
-    one, two = module_of(tmp_path, SOURCE, "one"), module_of(tmp_path, "x = 1", "two")
-    assert code_revision(one, two) == code_revision(two, one) != code_revision(one)
-    with pytest.raises(ValueError, match="at least one"):
-        code_revision()
-    with pytest.raises(ValueError, match="sys has no Python source"):
-        code_revision(sys)
+# --- Provenance -------------------------------------------------------------------------------------------------------
 
 
 def test_provenance_can_be_stored_and_names_no_person_or_place(tmp_path):

@@ -211,19 +211,20 @@ def test_a_run_whose_critic_has_no_curvature_or_no_value_left_diverges_and_the_o
     assert_same_results([healthy], Trainer(plan).run()[:1])
 
 
-def test_a_run_whose_geometry_overflows_at_the_end_diverges_and_the_others_go_on(monkeypatch):
-    plan, geometry = small_plan(methods=("base", "base"), steps=50), training.critic_geometry
-
-    def overflowing(critic, episodes, *, action_units):
-        return geometry(critic, episodes, action_units=action_units) | {"mixed_hessian_sup": math.inf}
-
+def test_a_run_whose_measures_overflow_diverges_and_is_recorded_until_then(monkeypatch):
+    plan = small_plan(methods=("base", "base"), steps=50)
     trainer = Trainer(plan)
-    trainer._evaluate()
-    monkeypatch.setattr(training, "critic_geometry", overflowing)
-    with pytest.warns(UserWarning, match="diverged at step 0: what is measured of its critic is not finite"):
-        results = trainer._results()
-    assert [result.diverged_at_step for result in results] == [0, 0]
+    table = pd.DataFrame({"action_units": ["scaled"], "mixed_hessian_sup": [math.inf]})
+    monkeypatch.setattr(training, "final_tables", lambda networks, episodes: {"geometry": table})
+    with pytest.warns(UserWarning, match="diverged at step 50: what is measured of its critic is not finite"):
+        results = trainer.run()
+    assert [result.diverged_at_step for result in results] == [50, 50]
     assert set(results[0].tables) == {"evaluations"}
+    monkeypatch.setattr(training, "unweighted_losses", lambda *_: [{"mpr": 0.0}, {"mpr": math.nan}])
+    trainer = Trainer(plan)
+    with pytest.warns(UserWarning, match="seed 6 diverged at step 50: what is measured of its critic is not finite"):
+        trainer.run()
+    assert [row["run"] for row in trainer.evaluations] == [0]
 
 
 def test_a_diverging_run_is_told_with_its_step_and_leaves_the_others_alone():

@@ -128,10 +128,34 @@ class TestGeometricReading:
     @pytest.mark.parametrize("case", [lemma.flat_quadratic, lemma.flat_quartic])
     def test_sensitivity_is_inverse_to_curvature_only_if_the_coupling_stays(self, case):
         curvatures = [1e-1, 1e-2, 1e-3]
+        error = lemma.driven_limit_error(case(1e-3))
         slope, _ = lemma.sensitivity_slope(case, curvatures)
-        assert verdict("pave.lemma1.flatness_amplifies", slope) == verdicts.HOLDS
+        assert verdict("pave.lemma1.flatness_amplifies", slope, error) == verdicts.HOLDS
         slope, _ = lemma.sensitivity_slope(case, curvatures, coupling=lambda curvature: curvature)
-        assert verdict("pave.lemma1.flatness_amplifies", slope) == verdicts.DOES_NOT_HOLD
+        assert verdict("pave.lemma1.flatness_amplifies", slope, 1.0) == verdicts.DOES_NOT_HOLD
+
+    FAMILIES = (lemma.flat_quadratic, lemma.flat_quartic, lemma.undriven_quadratic)
+
+    def flatness(self, **drive):
+        slopes = {case.__name__: lemma.sensitivity_slope(case, [1e-2, 1e-3, 1e-4])[0] for case in self.FAMILIES}
+        errors = {case.__name__: lemma.driven_limit_error(case(1e-4), **drive) for case in self.FAMILIES}
+        return verdict("pave.lemma1.flatness_amplifies", slopes, errors)
+
+    def test_a_flat_direction_that_no_coupling_drives_does_not_amplify(self):
+        assert lemma.sensitivity_slope(lemma.undriven_quadratic, [1e-1, 1e-4])[1] == pytest.approx([1.0, 1.0])
+        assert self.flatness() == verdicts.CORRECTED
+
+    @pytest.mark.parametrize(
+        "drive",
+        [
+            lambda mixed, u: torch.linalg.matrix_norm(mixed, ord=2),  # whatever the direction
+            lambda mixed, u: lemma.coupling_along(mixed, u.flip(1)),  # the other direction
+            lambda mixed, u: 2 * lemma.coupling_along(mixed, u),  # factor
+        ],
+        ids=["no_direction", "other_direction", "factor"],
+    )
+    def test_a_wrong_limit_of_the_sensitivity_is_caught(self, drive):
+        assert self.flatness(drive=drive) == verdicts.DOES_NOT_HOLD
 
     @pytest.mark.parametrize(
         "amplification",
@@ -156,10 +180,9 @@ class TestDefiniteness:
         signs = [(-1, -1), (1, -3), (1, 1)]
         points = [p for i, s in enumerate(signs) for p in lemma.stationary_points(30, signs=s, cubic=1.0, seed=i)]
         maxima = points[:30] + lemma.stationary_points(75, signs=(-1, 0), cubic=0.0, seed=9)
-        converse = lemma.failures_of_converse(points, test)
-        necessary = lemma.failures_of_strict_maxima(maxima, 1e-9)
-        corrected = {key: necessary[key] + converse[key] for key in converse}
-        return lemma.failures_of_strict_maxima(maxima, -1e-9), corrected
+        largest = lemma.curvature_of_strict_maxima(maxima)
+        beaten = lemma.failures_of_converse(points, test)["failures"]
+        return largest, {"largest eigenvalue": largest, "beaten": beaten}
 
     def test_degenerate_maxima_refute_the_printed_claim_and_the_correction_holds(self):
         assert verdict(self.CLAIM, *self.measured()) == verdicts.CORRECTED
@@ -178,7 +201,7 @@ class TestDefiniteness:
 
     def test_a_point_that_is_no_maximum_is_refused_as_a_case(self):
         with pytest.raises(ValueError, match="stationary 0 holds a point that is no strict maximum"):
-            lemma.failures_of_strict_maxima(lemma.stationary_points(1, signs=(1, -3), cubic=0.0, seed=0), 0.0)
+            lemma.curvature_of_strict_maxima(lemma.stationary_points(1, signs=(1, -3), cubic=0.0, seed=0))
 
 
 class TestBoundary:
@@ -212,15 +235,15 @@ class TestLearnedPolicy:
     @settings(max_examples=20, deadline=None)
     @given(seed=st.integers(0, 10_000), size=st.integers(1, 4))
     def test_no_policy_beats_the_action_gap_inequality(self, seed, size):
-        outcome = lemma.action_gap_failures(normal(12, size, seed=seed), 2 * normal(12, size, seed=seed + 1))
-        assert outcome == {"cases": 66, "failures": 0}
+        excess = lemma.action_gap_excess(normal(12, size, seed=seed), 2 * normal(12, size, seed=seed + 1))
+        assert verdict("pave.greedy.smoother_means_suboptimal", excess) == verdicts.HOLDS
 
     @pytest.mark.parametrize("bound", [lambda best, own: best + own, lambda best, own: 2 * best - own])
     def test_a_wrong_action_gap_bound_is_caught(self, bound):
         policy, best = normal(50, 2, seed=1), normal(50, 2, seed=2)
         claim = "pave.greedy.smoother_means_suboptimal"
-        assert verdict(claim, lemma.action_gap_failures(policy, best)) == verdicts.HOLDS
-        assert verdict(claim, lemma.action_gap_failures(policy, best, bound)) == verdicts.DOES_NOT_HOLD
+        assert verdict(claim, lemma.action_gap_excess(policy, best)) == verdicts.HOLDS
+        assert verdict(claim, lemma.action_gap_excess(policy, best, bound)) == verdicts.DOES_NOT_HOLD
 
     @pytest.mark.parametrize(
         "mutation",

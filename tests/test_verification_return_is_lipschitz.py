@@ -113,6 +113,18 @@ MUTATIONS = {
             measures.state_independent_pairs(CASES[:15]), lambda future, actions: max(future, actions)
         ),
     ),
+    "lemma2.dependence_grows_with_policy_constant": (
+        lambda: measures.dependence_correlation(measures.family(200, seed=0)),
+        lambda: measures.dependence_correlation(
+            measures.family(200, seed=0), lambda case: -float(case.constants()[1].state)
+        ),
+    ),
+    "theorem1.without_assumption_3": (
+        lambda: measures.without_assumption_3_failures(measures.family(100, seed=3)),
+        lambda: measures.without_assumption_3_failures(
+            measures.family(100, seed=3), constant=scaled(constants.return_lipschitz, 0.01)
+        ),
+    ),
     "lemma3.fixed_point": (
         lambda: measures.fixed_point_failures(EITHER_SIGN),
         lambda: measures.fixed_point_failures(EITHER_SIGN, formula=constants.joint_lipschitz),
@@ -147,6 +159,20 @@ def test_a_wrong_formula_takes_the_verdict_away(claim):
     right, wrong = MUTATIONS[claim]
     assert verdict(claim, right()) == verdicts.HOLDS
     assert verdict(claim, wrong()) == verdicts.DOES_NOT_HOLD
+
+
+def test_the_rounded_policy_keeps_assumption_2_and_has_no_largest_score():
+    case = CASES[0]
+    policy = measures.RoundedPolicy(case.mdp, case.policy.features)
+    for theta, other in ((case.theta, case.other), (case.other, case.theta)):
+        means = [np.clip(case.policy.features @ t, -1, 1) for t in (theta, other)]
+        pair = measures.Comparison(case.mdp, policy.probabilities(theta), policy.probabilities(other))
+        assert np.allclose(pair.policy @ case.mdp.actions, means[0])
+        assert np.allclose(pair.policy_distances, np.abs(means[0] - means[1]))
+        assert (
+            pair.policy_distances <= policy.constants(theta).parameters * np.linalg.norm(theta - other) + 1e-12
+        ).all()
+    assert measures.without_assumption_3_failures(CASES, score=1e8)["failures"] > 0
 
 
 def composed(name):

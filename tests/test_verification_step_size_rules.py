@@ -37,7 +37,12 @@ def quarter_bound(gradient, lipschitz, update, norm=2):
     return (improvement_bound(gradient, lipschitz, update, norm) + gradient @ update) / 2
 
 
-# Each entry: claim, measured with the right formula, measured with a wrong one.
+def along_the_gradient(gradient, lipschitz, update, norm=2):
+    """Only the first term of the bound, which is linear."""
+    return float(gradient @ update)
+
+
+# Each entry: claim, measured with a formula for which it holds, measured with one for which it does not.
 MUTATIONS = {
     "lemma8.bound": (
         lambda: lemma8.bound_violations(350),
@@ -73,8 +78,8 @@ MUTATIONS = {
         lambda: step_rules.no_worse_than(GUARANTEE(sss_slc), GUARANTEE(sss_mlc), 1000),
     ),
     "intro.local_optimum": (
-        lambda: lemma8.ascent_ends_flat(4, iterations=20_000),
-        lambda: lemma8.ascent_ends_flat(4, iterations=20_000, rule=scaled(sss_slc, 1e-6)),
+        lambda: lemma8.ascent_ends(4, iterations=20_000),
+        lambda: lemma8.ascent_ends(4, iterations=20_000, rule=scaled(sss_slc, 1e-6)),
     ),
     "intro.smaller_constants_larger_steps": (
         lambda: step_rules.smaller_constants_failures(500),
@@ -101,6 +106,26 @@ MUTATIONS = {
         lambda: step_rules.first_to_vanish_failures(500),
         lambda: step_rules.first_to_vanish_failures(500, expected=lambda g, b: int(np.argmin(g))),
     ),
+    "mss.bound_is_concave_in_other_norms": (
+        lambda: {p: step_rules.midpoint_failures(1000, norm=p, bound=along_the_gradient) for p in (1, np.inf)},
+        lambda: {p: step_rules.midpoint_failures(1000, norm=p) for p in (1, np.inf)},
+    ),
+    "mss.complexity": (
+        lambda: operation_counts.growth_exponent(operation_counts.recursive_steps, 32, 128),
+        lambda: 2 * operation_counts.growth_exponent(operation_counts.recursive_steps, 32, 128),
+    ),
+    "msd.mss_gains_by_its_direction": (
+        lambda: step_rules.gain_left_along_gradient(60),
+        lambda: step_rules.gain_left_along_gradient(60, direction=np.ones_like),
+    ),
+    "agss.quadratic_in_feature_bound": (
+        step_rules.exponent_of_feature_bound,
+        lambda: step_rules.exponent_of_feature_bound(lambda g, feature_bound, **c: agss(g, feature_bound=1.0, **c)),
+    ),
+    "sss_slc.global_constant": (
+        lambda: step_rules.growth_towards_the_edge(formula=lambda mdp, policy: policy.parameters[None][..., 0]),
+        step_rules.growth_towards_the_edge,
+    ),
     "mss.equal_at_zero_angle": (
         lambda: step_rules.parallel_difference(50),
         lambda: step_rules.parallel_difference(50, rule=scaled(mss_mlc, 1.1)),
@@ -120,6 +145,11 @@ def test_a_wrong_formula_takes_the_verdict_away(claim):
 
 
 CORRECTED = {
+    "sec5.steepest_ascent": (
+        lambda: lemma8.steepest_against_gradient(5),
+        lambda: lemma8.steepest_against_gradient(5)["p = 2"],
+        lambda: lemma8.steepest_against_gradient(5, direction=lambda j, theta, norm: np.eye(2)[0])["p = 2"],
+    ),
     "lemma8.mean_value_chain": (
         lambda: lemma8.mean_value_chain_as_printed(16),
         lambda: lemma8.mean_value_chain_ends(16),
@@ -181,7 +211,8 @@ CORRECTED = {
 @pytest.mark.parametrize("claim", CORRECTED)
 def test_a_wrong_correction_takes_the_verdict_away(claim):
     printed, corrected, wrong = CORRECTED[claim]
-    assert verdict(claim, printed(), corrected()) == verdicts.CORRECTED
+    holds = verdicts.EXCEPTION if CLAIMS[f"lip.{claim}"].correction.exception else verdicts.CORRECTED
+    assert verdict(claim, printed(), corrected()) == holds
     assert verdict(claim, printed(), wrong()) == verdicts.DOES_NOT_HOLD
 
 
@@ -191,6 +222,12 @@ def test_a_step_improves_by_at_least_what_its_rule_guarantees(rule):
     assert (realised >= guaranteed * (1 - 1e-9)).all()
     guaranteed, realised = lemma8.guaranteed_and_realised(200, scaled(rule, 3.0)).T
     assert (realised < guaranteed).any()
+
+
+def test_a_saddle_is_no_local_optimum():
+    ends = lemma8.ascent_ends(6, iterations=20_000, at_saddles=True)
+    assert ends["gradient"] < 1e-3 < ends["curvature"]
+    assert verdict("intro.local_optimum", ends) == verdicts.DOES_NOT_HOLD
 
 
 def test_the_shape_of_the_bound_is_read_off_a_grid():

@@ -17,7 +17,7 @@ from paperlib.lipschitz.constants import MDPConstants, PolicyConstants, contract
 from paperlib.lipschitz.policies import GaussianPolicy
 from paperlib.lipschitz.step_sizes import agss, mss_mlc, sss_mlc, sss_slc
 from paperlib.repro import sealed_file
-from paperlib.repro.store import code_revision
+from paperlib.repro.code_revision import code_revision
 
 LIPSCHITZ_RULES = {"sss_slc": sss_slc, "sss_mlc": sss_mlc, "mss_mlc": mss_mlc}
 RULES = (*LIPSCHITZ_RULES, "agss", "largest_guarantee")

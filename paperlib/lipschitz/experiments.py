@@ -1,37 +1,35 @@
 """Step-size experiments: what a file under data/experiments asks for, and running what the run store lacks.
 
 A file names a domain, cells (parameters of the domain, the constants that the rules are given, and `paper`, a budget of
-its own at that profile), rules, a seed, and for each profile the runs, episodes, steps, iterations and recorded
-iterations. Rules of one cell run side by side on the same random numbers.
+its own at that profile), rules, the start of the ascent, a seed, and for each profile the runs, episodes, steps,
+iterations and recorded iterations. Rules of one cell run side by side on the same random numbers.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import sys
 import time
 from collections.abc import Callable, Iterable, Sequence
-from functools import cache
-from importlib import import_module
+from functools import cache, lru_cache
 from pathlib import Path
 
 import numpy as np
-import yaml
 
 from paperlib.lipschitz.ascent import RULES, Ascent, Problem, ascend, recorded_iterations
 from paperlib.lipschitz.constants import NotAContraction, contraction_margin
 from paperlib.lipschitz.domains import Domain, MassSpringDamper, ShipSteering
 from paperlib.lipschitz.gpomdp import SimulatedReturns
-from paperlib.repro import paths
+from paperlib.repro.code_revision import code_revision
+from paperlib.repro.definitions import load_definition
 from paperlib.repro.progress import Progress
 from paperlib.repro.provenance import provenance
-from paperlib.repro.store import Record, RunStore, code_revision
+from paperlib.repro.recording import records_of
+from paperlib.repro.store import Record, RunStore
 from paperlib.repro.workers import side_by_side
 
 DOMAINS: dict[str, type[Domain]] = {"mass_spring_damper": MassSpringDamper, "ship_steering": ShipSteering}
 KIND = "step_sizes"
-_MODULES_THAT_DETERMINE_A_RUN = (
-    "ascent", "compiled_rollouts", "constants", "domains", "gpomdp", "policies", "step_sizes",
-)  # fmt: skip
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,7 +37,7 @@ class StepSizeRun:
     """All runs of one rule on one cell of an experiment.
 
     transition: L_P as assumed, in place of the derived one. metric_rate: measure states in the Lyapunov metric in which
-    the flow contracts at this rate, and derive all constants there.
+    the flow contracts at this rate, and derive all constants there. start: every component of the first parameters.
     """
 
     experiment: str
@@ -49,6 +47,7 @@ class StepSizeRun:
     parameters: dict
     transition: float | None
     metric_rate: float | None
+    start: float
     runs: int
     episodes: int
     steps: int
@@ -78,34 +77,27 @@ class StepSizeRun:
         return Problem(returns, constants, domain.policy())
 
 
-@cache
+@lru_cache(maxsize=1)
 def _returns(domain: Domain, episodes: int, steps: int, seed: int) -> SimulatedReturns:
-    """One object for all rules of a cell, which so draw their random numbers once."""
+    """One object for all rules of a cell, which so draw their random numbers once; they are large, so only the last."""
     return SimulatedReturns(domain, episodes, steps, seed)
 
 
 @cache
 def _code() -> str:
-    return code_revision(*(import_module(f"paperlib.lipschitz.{name}") for name in _MODULES_THAT_DETERMINE_A_RUN))
+    return code_revision(sys.modules[__name__])
 
 
 def load_step_sizes(name: str, profile: str) -> list[StepSizeRun]:
     """What data/experiments/<name>.yaml asks for at a profile: a run of each rule on each cell.
 
     FileNotFoundError or ValueError if there is no such file or profile, or it is no step-size experiment; ValueError
-    on a rule that is not one, impossible parameters, and NotAContraction if a cell has no positive margin at theta = 0.
+    on a rule that is not one, impossible parameters, and NotAContraction if a cell has no positive margin at the start.
     """
-    file = paths.data_folder() / "experiments" / f"{name}.yaml"
-    if not file.exists():
-        raise FileNotFoundError(f"no experiment {name!r} in {file.parent}")
-    definition = yaml.safe_load(file.read_text())
-    if definition.get("kind") != KIND:
-        raise ValueError(f"{file.name} is no step-size experiment")
-    if profile not in definition["profiles"]:
-        raise ValueError(f"{file.name} has no profile {profile!r}, only {', '.join(definition['profiles'])}")
+    definition = load_definition(name, KIND, profile)
     if unknown := set(definition["rules"]) - set(RULES):
-        raise ValueError(f"{file.name} asks for unknown rules: {', '.join(sorted(unknown))}")
-    budget = definition["profiles"][profile] | {"seed": definition["seed"]}
+        raise ValueError(f"{name}.yaml asks for unknown rules: {', '.join(sorted(unknown))}")
+    budget = definition["profiles"][profile] | {"start": definition["start"], "seed": definition["seed"]}
     asked = [
         StepSizeRun(
             name, definition["domain"], cell, rule, values["parameters"], values.get("transition"),
@@ -121,17 +113,17 @@ def load_step_sizes(name: str, profile: str) -> list[StepSizeRun]:
 
 def _require_margin(run: StepSizeRun) -> None:
     problem = run.problem()
-    constants = problem.policy.constants(np.zeros(problem.policy.features.dimension))
+    constants = problem.policy.constants(np.full(problem.policy.features.dimension, run.start))
     margin = float(contraction_margin(problem.mdp, constants))
     if margin <= 0:
         raise NotAContraction(
-            f"{run.experiment}, cell {run.cell}: the contraction margin at theta = 0 is {margin:.4g}; "
+            f"{run.experiment}, cell {run.cell}: the contraction margin at theta = {run.start:g} is {margin:.4g}; "
             f"L_P = {problem.mdp.transition:.4g} must be below {1 / problem.mdp.discount:.4g}"
         )
 
 
 def run_step_sizes(asked: Sequence[StepSizeRun], store: RunStore, *, workers: int = 1) -> list[Record]:
-    """The records of what is asked, in order; what the store lacks is run first, `workers` cells at a time.
+    """The records of what is asked, one each in order; what the store lacks is run first, `workers` cells at a time.
 
     Interrupted runs go on from their last checkpoint. Tables: see `paperlib.lipschitz.ascent.Ascent.result`.
     """
@@ -140,7 +132,7 @@ def run_step_sizes(asked: Sequence[StepSizeRun], store: RunStore, *, workers: in
         if store.find(run.spec()) is None:
             cells.setdefault(run.cell, []).append(run)
     run_side_by_side(run_cell, cells.values(), store, workers=workers)
-    return [store.find(run.spec()) for run in asked]
+    return records_of(asked, store)
 
 
 def run_side_by_side(execute: Callable, parts: Iterable, store: RunStore, *, workers: int) -> None:
@@ -176,7 +168,7 @@ def _ascent(run: StepSizeRun, folder: Path) -> Ascent:
     return Ascent(
         problem,
         run.rule,
-        np.zeros((run.runs, problem.policy.features.dimension)),
+        np.full((run.runs, problem.policy.features.dimension), run.start),
         run.iterations,
         record_at=recorded_iterations(run.iterations, run.recorded),
         work_folder=folder,

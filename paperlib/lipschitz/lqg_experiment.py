@@ -4,34 +4,34 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import sys
 import time
 from collections.abc import Sequence
 from functools import cache
-from importlib import import_module
 
 import pandas as pd
-import yaml
 
 from paperlib.lipschitz.constants import NotAContraction
 from paperlib.lipschitz.domains import LQG
 from paperlib.lipschitz.experiments import run_side_by_side
 from paperlib.lipschitz.lqg_iterations import StepTable, estimated_iterations, exact_iterations, horizon, tabulate
-from paperlib.repro import paths
+from paperlib.repro.code_revision import code_revision
+from paperlib.repro.definitions import load_definition
 from paperlib.repro.progress import Progress
 from paperlib.repro.provenance import provenance
-from paperlib.repro.store import Record, RunStore, code_revision
+from paperlib.repro.recording import records_of
+from paperlib.repro.store import Record, RunStore
 
-LIMIT_OVER_LIPSCHITZ = 1.25
-"""Where AGSS takes too long, its runs are stopped at this multiple of the slowest run of the Lipschitz rule."""
-
-_MODULES_THAT_DETERMINE_A_RUN = (
-    "ascent", "compiled_rollouts", "constants", "domains", "exact_lqg", "lqg_iterations", "policies", "step_sizes",
-)  # fmt: skip
+KIND = "lqg_iterations"
 
 
 @dataclasses.dataclass(frozen=True)
 class LQGCell:
-    """All runs of all rules on one LQG."""
+    """All runs of all rules on one LQG.
+
+    longest: updates of the exact ascent beyond which a rule's runs are stopped at `limit_over_lipschitz` times the
+    slowest run of the Lipschitz rule.
+    """
 
     experiment: str
     rules: tuple[str, ...]
@@ -43,6 +43,7 @@ class LQGCell:
     runs: int
     episodes: int
     longest: int
+    limit_over_lipschitz: float
     seed: int
 
     def spec(self) -> dict:
@@ -61,7 +62,7 @@ class LQGCell:
 
 @cache
 def _code() -> str:
-    return code_revision(*(import_module(f"paperlib.lipschitz.{name}") for name in _MODULES_THAT_DETERMINE_A_RUN))
+    return code_revision(sys.modules[__name__])
 
 
 def load_lqg(profile: str) -> list[LQGCell]:
@@ -69,12 +70,10 @@ def load_lqg(profile: str) -> list[LQGCell]:
 
     ValueError on an unknown profile; NotAContraction if a cell has no positive margin at the start.
     """
-    definition = yaml.safe_load((paths.data_folder() / "experiments" / "lqg.yaml").read_text())
-    if profile not in definition["profiles"]:
-        raise ValueError(f"lqg.yaml has no profile {profile!r}, only {', '.join(definition['profiles'])}")
+    definition = load_definition("lqg", KIND, profile)
     budget = dict(definition["profiles"][profile])
     grid = itertools.product(*(budget.pop(name) for name in ("a", "discount", "standard_deviation")))
-    shared = {name: definition[name] for name in ("start", "tolerance", "seed")} | budget
+    shared = {name: definition[name] for name in ("start", "tolerance", "limit_over_lipschitz", "seed")} | budget
     cells = [LQGCell("lqg", tuple(definition["rules"]), *values, **shared) for values in grid]
     for cell in cells:
         _require_margin(cell)
@@ -88,13 +87,13 @@ def _require_margin(cell: LQGCell) -> None:
 
 
 def run_lqg(cells: Sequence[LQGCell], store: RunStore, *, workers: int = 1) -> list[Record]:
-    """The records of the cells, in order; what the store lacks is run first, `workers` cells at a time.
+    """The records of the cells, one each in order; what the store lacks is run first, `workers` cells at a time.
 
     Table `runs`: rule, run, iterations (-1: not within `limit`), limit.
     """
     missing = [cell for cell in cells if store.find(cell.spec()) is None]
     run_side_by_side(_run_cell, missing, store, workers=workers)
-    return [store.find(cell.spec()) for cell in cells]
+    return records_of(cells, store)
 
 
 def _run_cell(cell: LQGCell, store: RunStore) -> None:
@@ -120,7 +119,7 @@ def _limit(cell: LQGCell, table: StepTable, rows: list[dict]) -> int:
     exact = exact_iterations(table, cell.start, cell.tolerance)
     if exact <= cell.longest or not rows:
         return 10 * max(exact, 1000)
-    return int(LIMIT_OVER_LIPSCHITZ * max(row["iterations"] for row in rows))
+    return int(cell.limit_over_lipschitz * max(row["iterations"] for row in rows))
 
 
 def _one_run(cell: LQGCell, rule: str, run: int, table: StepTable, limit: int, store: RunStore) -> int:

@@ -15,11 +15,12 @@ from paperlib.pave.captured_updates import CapturedUpdates
 from paperlib.pave.closed_form import closed_form_pave
 from paperlib.pave.networks import StackedMLP, stacked_mlp
 from paperlib.pave.replay import Minibatch
-from paperlib.pave.settings import AlgorithmSettings, Coefficients, asap_target_tau
+from paperlib.pave.settings import AlgorithmSettings, Coefficients
 from paperlib.pave.streams import RandomStreams
 
 _CRITIC_TERMS = {"pave", "gp"}
-DIAGNOSTICS = ("td_loss", "mpr", "vfc", "curv", "actor_loss", "actor_term")
+DIAGNOSTICS = ("td_loss", "weighted_mpr", "weighted_vfc", "weighted_curv", "weighted_gp", "actor_loss", "actor_term")
+"""The last update's terms of the critic loss (the first five, which add up to it) and of the actor loss, weighted."""
 
 
 class UpdateNoise(NamedTuple):
@@ -113,7 +114,7 @@ class ActorCritic:
         return "grad" in self.terms
 
     def critic_loss(self, batch: Minibatch, target: torch.Tensor, noise: UpdateNoise, td_scale: float) -> torch.Tensor:
-        """The weighted terms (td, mpr, vfc, curv) of every run's critic loss, which is their sum: (R, 4).
+        """The weighted terms (td, mpr, vfc, curv) of every run's critic loss, GP-Critic's aside: (R, 4).
 
         td_scale * (sum of both critics' mean squared TD errors) + lambda_1 L_MPR + lambda_2 L_VFC + lambda_3 L_Curv,
         each of the last three summed over the two critics (PAVE, total objective).
@@ -214,7 +215,9 @@ class ActorCritic:
         self.critic_optimizer.zero_grad(set_to_none=True)
         loss = terms.sum()
         if "gp" in self.terms:
-            loss = loss + self.action_gradient_penalty(batch).sum()
+            penalty = self.action_gradient_penalty(batch)
+            loss = loss + penalty.sum()
+            self.diagnostics[:, 4] = penalty.detach()
         loss.backward()
         self.critic_optimizer.step()
         if self.settings.spectral_critic:
@@ -228,7 +231,7 @@ class ActorCritic:
         self.actor_optimizer.zero_grad(set_to_none=True)
         (loss + term).sum().backward()
         self.actor_optimizer.step()
-        self.diagnostics[:, 4:] = torch.stack([loss, term], dim=1).detach()
+        self.diagnostics[:, 5:] = torch.stack([loss, term], dim=1).detach()
 
     def mark_diverged_networks(self) -> None:
         """Mark the runs whose actor or critics hold NaN or inf; the losses show it one update later."""
@@ -241,10 +244,13 @@ class ActorCritic:
         newly = ~torch.isfinite(values).all(dim=1) & (self.diverged_at < 0)
         self.diverged_at.copy_(torch.where(newly, self.environment_step, self.diverged_at))
 
+    @torch.no_grad()
     def step_predictor_target(self) -> None:
-        """ASAP's target predictor follows its actor."""
+        """ASAP's target predictor follows its actor, in every run at the run's own rate."""
         if "asap" in self.terms:
-            polyak(self.predictor_target, self.actor, asap_target_tau())
+            rate = self.coefficients["asap_target_tau"][:, None, None]
+            for target, source in zip(self.predictor_target.parameters(), self.actor.parameters(), strict=True):
+                target.lerp_(source, rate)
 
     # --- saving ----------------------------------------------------------------------------------------------
 

@@ -13,14 +13,14 @@ FORMAT = 1
 
 @dataclass(frozen=True)
 class TrainedNetworks:
-    """One run's actor and twin critics.
+    """One run's actor and twin critics; of a recorded run perhaps the first critic alone, and no actor.
 
     The actor's first d_a outputs, through tanh, are the deterministic action in [-1, 1]; a critic reads (s, a) with a
     in [-1, 1]. `description` holds what the run was: environment, algorithm, method, seed, steps.
     """
 
-    actor: nn.Sequential
-    critics: tuple[nn.Sequential, nn.Sequential]
+    actor: nn.Sequential | None
+    critics: tuple[nn.Sequential, ...]
     action_dim: int
     description: dict
 
@@ -32,7 +32,8 @@ class TrainedNetworks:
 
 def networks_to_bytes(networks: TrainedNetworks) -> bytes:
     """A file's content: layer widths, weights in torch.nn.Linear's layout, description. No code is pickled."""
-    modules = {"actor": networks.actor, "critic_1": networks.critics[0], "critic_2": networks.critics[1]}
+    modules = {} if networks.actor is None else {"actor": networks.actor}
+    modules |= {f"critic_{number}": critic for number, critic in enumerate(networks.critics, start=1)}
     content = {
         "format": FORMAT,
         "action_dim": networks.action_dim,
@@ -46,7 +47,10 @@ def networks_to_bytes(networks: TrainedNetworks) -> bytes:
 
 
 def networks_from_bytes(content: bytes) -> TrainedNetworks:
-    """The networks in a file's content, on the CPU; ValueError for a damaged file or one of another format."""
+    """The networks in a file's content, on the CPU; ValueError for a damaged file or one of another format.
+
+    Weights kept in float16 come back as float32.
+    """
     try:
         saved = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises whatever the damaged bytes lead to
@@ -62,8 +66,8 @@ def networks_from_bytes(content: bytes) -> TrainedNetworks:
 
 def _networks(saved: dict) -> TrainedNetworks:
     modules = {name: _mlp(saved["widths"][name], saved["weights"][name]) for name in saved["widths"]}
-    critics = (modules["critic_1"], modules["critic_2"])
-    return TrainedNetworks(modules["actor"], critics, saved["action_dim"], saved["description"])
+    critics = tuple(modules[name] for name in ("critic_1", "critic_2") if name in modules)
+    return TrainedNetworks(modules.get("actor"), critics, saved["action_dim"], saved["description"])
 
 
 def _widths(module: nn.Sequential) -> list[int]:
@@ -73,6 +77,7 @@ def _widths(module: nn.Sequential) -> list[int]:
 
 def _mlp(widths: list[int], weights: dict[str, torch.Tensor]) -> nn.Sequential:
     dtype = next(iter(weights.values())).dtype
+    dtype = torch.float32 if dtype == torch.float16 else dtype
     layers: list[nn.Module] = []
     for inputs, outputs in zip(widths, widths[1:], strict=False):
         layers += [nn.Linear(inputs, outputs, dtype=dtype), nn.SiLU()]

@@ -1,15 +1,29 @@
 """PAVE's losses for stacked MLP critics in closed form: no nested differentiation, one ordinary backward pass.
 
-For one critic with hidden layers z_l = h_{l-1} W_l + b_l, h_l = silu(z_l), h_0 = (s, a), and value q = h_L w + b:
+MPR and VFC compare the action gradient g(s) = grad_a Q(s, a), a held fixed, with g(s + eps) and g(s'). Subtracting two
+nearly equal gradients leaves little but their rounding, so here the *differences* from the point s travel through the
+network, forward and back. For one critic with hidden layers z_l = h_{l-1} W_l + b_l, h_l = silu(z_l), h_0 = (s, a), and
+value Q = h_L w + b, let D be the difference of a quantity at s + eps, or at s', from the same quantity at s.
 
-    p_L = w                              dq/dh at the last hidden layer
-    p_l = (silu'(z_{l+1}) p_{l+1}) W'    dq/dh one layer further down
-    grad_a Q = (silu'(z_1) p_1) W_1a'    W_1a: the rows of W_1 that read the action
-    t_1 = v W_1a,  t_{l+1} = (silu'(z_l) t_l) W_{l+1}      the tangent of z along the probe v
+Forward. Curv's probe v has the tangent t. Products are linear, so a single one takes four blocks of rows up a layer:
+
+    (h_{l-1}, D_eps h_{l-1}, D_s' h_{l-1}, silu'(z_{l-1}) t_{l-1}) W_l = (z_l - b_l, D_eps z_l, D_s' z_l, t_l)
+    D h_l = silu(z_l + D z_l) - silu(z_l)
+    at the input: (s, a), (eps, 0), (s' - s, 0), (0, v)
+
+Pull-back of p_l = dQ/dh_l. With f = silu'(z_l) at s, a single product takes three blocks of rows down a layer:
+
+    p_L = w, D p_L = 0
+    q_l = f p_l,  D q_l = (f + D f) D p_l + (D f) p_l
+    (q_l, D_eps q_l, D_s' q_l) W_l' = (p_{l-1}, D_eps p_{l-1}, D_s' p_{l-1})
+
+What the losses read, W_1a being the rows of W_1 that meet the action:
+
+    g(s + eps) - g(s) = (D_eps q_1) W_1a',  g(s') - g(s) = (D_s' q_1) W_1a'
     v' H_aa v = sum_l <p_l, silu''(z_l) t_l^2>
 
-All of it is differentiable by autograd in the ordinary way. `paperlib.pave.losses.pave_losses` computes the same
-numbers for any critic by nested differentiation and is this module's test oracle.
+In exact arithmetic these are the losses of `paperlib.pave.losses.pave_losses`, which computes them for any critic by
+nested differentiation and is this module's test oracle.
 """
 
 from __future__ import annotations
@@ -30,6 +44,41 @@ def silu_derivatives(z: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch
 def silu_second_derivative(z: torch.Tensor, gate: torch.Tensor) -> torch.Tensor:
     """silu''(z), elementwise, from z and sigmoid(z)."""
     return gate * (1 - gate) * (2 + z * (1 - 2 * gate))
+
+
+class _HiddenLayer:
+    """One hidden layer at s, s + eps and s', and the tangent at s.
+
+    Args:
+        rows: (N, 4, B, H): z_l - b_l, D_eps z_l, D_s' z_l, t_l.
+        bias: (N, 1, H): b_l.
+    """
+
+    def __init__(self, rows: torch.Tensor, bias: torch.Tensor):
+        here, by_noise, by_step, self.tangent = rows.unbind(dim=1)
+        here = here + bias
+        self.z = torch.stack([here, here + by_noise, here + by_step], dim=1)
+        self.value, self.slope, self.gate = silu_derivatives(self.z)
+
+    def forward_rows(self) -> torch.Tensor:
+        """h_l, D_eps h_l, D_s' h_l, silu'(z_l) t_l: (N, 4, B, H)."""
+        here, elsewhere = self.value[:, :1], self.value[:, 1:]
+        return torch.cat([here, elsewhere - here, self.slope[:, :1] * self.tangent[:, None]], dim=1)
+
+    def curvature(self, cotangent: torch.Tensor) -> torch.Tensor:
+        """<p_l, silu''(z_l) t_l^2>, (N, B), from p_l, (N, 1, B or 1, H)."""
+        bend = silu_second_derivative(self.z[:, 0], self.gate[:, 0])
+        return (cotangent[:, 0] * bend * self.tangent.square()).sum(dim=2)
+
+    def pulled(self, cotangent: torch.Tensor) -> torch.Tensor:
+        """q_l, (N, 1, B, H), from p_l."""
+        return self.slope[:, :1] * cotangent
+
+    def pulled_differences(self, cotangent: torch.Tensor, differences: torch.Tensor | None) -> torch.Tensor:
+        """D_eps q_l and D_s' q_l, (N, 2, B, H), from p_l and its differences; None where these are zero."""
+        here, elsewhere = self.slope[:, :1], self.slope[:, 1:]
+        by_slope = (elsewhere - here) * cotangent
+        return by_slope if differences is None else by_slope + elsewhere * differences
 
 
 def closed_form_pave(
@@ -56,33 +105,31 @@ def closed_form_pave(
         dimensions, as published.
     """
     weights, biases = list(critic.weights), list(critic.biases)
-    batch, action_weight = states.shape[1], weights[0][:, states.shape[2] :]
-    points = torch.cat([states, states + state_noise, next_states], dim=1)
-    hidden = torch.cat([points, actions.repeat(1, 3, 1)], dim=2)
-
-    z, slope, gate = [], [], []
+    same_state, same_action = torch.zeros_like(states), torch.zeros_like(actions)
+    blocks = (states, actions), (state_noise, same_action), (next_states - states, same_action), (same_state, probes)
+    rows = torch.stack([torch.cat(block, dim=2) for block in blocks], dim=1)
+    layers = []
     for weight, bias in zip(weights[:-1], biases[:-1], strict=True):
-        z.append(torch.baddbmm(bias, hidden, weight))
-        hidden, layer_slope, layer_gate = silu_derivatives(z[-1])
-        slope.append(layer_slope)
-        gate.append(layer_gate)
-    values = torch.baddbmm(biases[-1], hidden[:, :batch], weights[-1]).squeeze(2)
+        rows = layers[-1].forward_rows() if layers else rows
+        layers.append(_HiddenLayer(_row_product(rows, weight), bias))
+    last, head = layers[-1], weights[-1].mT
+    values = (last.value[:, 0] * head).sum(dim=2) + biases[-1].squeeze(2)
 
-    tangents = [torch.bmm(probes, action_weight)]
-    for layer_slope, weight in zip(slope[:-1], weights[1:-1], strict=True):
-        tangents.append(torch.bmm(layer_slope[:, :batch] * tangents[-1], weight))
-
-    cotangent = weights[-1].mT
-    curvature = torch.zeros_like(values)
-    for layer in reversed(range(len(z))):
-        bend = silu_second_derivative(z[layer][:, :batch], gate[layer][:, :batch])
-        curvature = curvature + (cotangent[:, :batch] * bend * tangents[layer].square()).sum(dim=2)
-        pulled = slope[layer] * cotangent
-        cotangent = torch.bmm(pulled, (weights[layer] if layer else action_weight).mT)
-
-    here, noisy, after = cotangent.split(batch, dim=1)
+    cotangent, differences = head[:, None], None
+    curvature = last.curvature(cotangent)
+    for above, below, weight in zip(layers[:0:-1], layers[-2::-1], weights[-2:0:-1], strict=True):
+        pulled = torch.cat([above.pulled(cotangent), above.pulled_differences(cotangent, differences)], dim=1)
+        cotangent, differences = _row_product(pulled, weight.mT).tensor_split([1], dim=1)
+        curvature = curvature + below.curvature(cotangent)
+    action_weight = weights[0][:, states.shape[2] :]
+    by_noise, by_step = _row_product(layers[0].pulled_differences(cotangent, differences), action_weight.mT).unbind(1)
     return values, PaveLosses(
-        mpr=(noisy - here).square().mean(dim=(1, 2)),
-        vfc=(after - here).square().mean(dim=(1, 2)),
+        mpr=by_noise.square().mean(dim=(1, 2)),
+        vfc=by_step.square().mean(dim=(1, 2)),
         curv=(curvature + delta[:, None]).clamp(min=0).mean(dim=1),
     )
+
+
+def _row_product(rows: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+    """(N, blocks, B, in) by (N, in, out): (N, blocks, B, out), as one product per network."""
+    return torch.bmm(rows.flatten(1, 2), weight).unflatten(1, rows.shape[1:3])

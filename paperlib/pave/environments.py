@@ -24,12 +24,14 @@ import os
 import time
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
 import gymnasium
 import numpy as np
 from gymnasium.vector import AutoresetMode
+
+from paperlib.pave.settings import published_environments
 
 BACKENDS = ("gymnasium", "envpool")
 
@@ -39,28 +41,28 @@ SEED_LIMIT = 2**31
 
 @dataclass(frozen=True)
 class EnvironmentDefinition:
-    """How one task is made by each backend, and which backend ``auto`` prefers where both are installed.
-
-    The preference is a fixed entry, never a timing at run time, because start states depend on the backend.
-    """
+    """How one task is made by each backend; no `envpool_id` where EnvPool has none of the kind."""
 
     gym_id: str
-    envpool_id: str
-    preferred_backend: str
-    gym_kwargs: Mapping[str, Any] = field(default_factory=dict)
+    gym_kwargs: Mapping[str, Any]
+    envpool_id: str | None
 
 
-# Preferences come from `measure_backends` on two cores: with 5 runs EnvPool does 1.2 (Pendulum) to 2.0 (LunarLander,
-# Ant) times the steps of Gymnasium, with 10 runs 1.6 to 2.7. A single run gains nothing (0.6 to 1.0): handing work to
-# a thread costs about as much as a step.
-ENVIRONMENTS: Mapping[str, EnvironmentDefinition] = {
-    "lunar": EnvironmentDefinition("LunarLander-v3", "LunarLanderContinuous-v3", "envpool", {"continuous": True}),
-    "pendulum": EnvironmentDefinition("Pendulum-v1", "Pendulum-v1", "envpool"),
-    "reacher": EnvironmentDefinition("Reacher-v5", "Reacher-v5", "envpool"),
-    "ant": EnvironmentDefinition("Ant-v5", "Ant-v5", "envpool"),
-    "hopper": EnvironmentDefinition("Hopper-v5", "Hopper-v5", "envpool"),
-    "walker": EnvironmentDefinition("Walker2d-v5", "Walker2d-v5", "envpool"),
-}
+def environment_names() -> tuple[str, ...]:
+    """The tasks of the settings file."""
+    return tuple(published_environments())
+
+
+def environment_definition(key: str) -> EnvironmentDefinition:
+    """How task ``key`` is made, from its row of the settings file.
+
+    Raises:
+        KeyError: there is no such row.
+    """
+    if key not in (known := published_environments()):
+        raise KeyError(f"unknown environment {key!r}; known: {', '.join(known)}")
+    row = known[key]
+    return EnvironmentDefinition(row["id"], row.get("kwargs", {}), row.get("envpool"))
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,9 +102,9 @@ def environment_spec(key: str) -> EnvironmentSpec:
     """Sizes and limits of task ``key``, read from Gymnasium once per process.
 
     Raises:
-        KeyError: ``key`` is not in ``ENVIRONMENTS``.
+        KeyError: unknown task.
     """
-    definition = _definition(key)
+    definition = environment_definition(key)
     with warnings.catch_warnings():
         # Box2D's generated bindings warn while they are imported, and crash the process if that warning is an error.
         warnings.filterwarnings("ignore", message="builtin type [sS]wig", category=DeprecationWarning)
@@ -123,13 +125,17 @@ def environment_spec(key: str) -> EnvironmentSpec:
 
 
 def fastest_backend(key: str) -> str:
-    """The backend that ``auto`` stands for: the preferred one of ``ENVIRONMENTS`` if installed, else Gymnasium.
+    """The backend that ``auto`` stands for: EnvPool if it is installed and has the task, else Gymnasium.
+
+    Never a timing at run time, because start states depend on the backend. `measure_backends` on two cores: with 5 runs
+    EnvPool does 1.2 (Pendulum) to 2.0 (LunarLander, Ant) times the steps of Gymnasium, with 10 runs 1.6 to 2.7. A
+    single run gains nothing (0.6 to 1.0): handing work to a thread costs about as much as a step.
 
     Raises:
-        KeyError: ``key`` is not in ``ENVIRONMENTS``.
+        KeyError: unknown task.
     """
-    preferred = _definition(key).preferred_backend
-    return preferred if preferred in installed_backends() else "gymnasium"
+    has_task = environment_definition(key).envpool_id is not None
+    return "envpool" if has_task and "envpool" in installed_backends() else "gymnasium"
 
 
 def installed_backends() -> tuple[str, ...]:
@@ -144,7 +150,7 @@ class EnvironmentBatch:
     or on the number of threads.
 
     Args:
-        key: a task of ``ENVIRONMENTS``.
+        key: a task of the settings file.
         seeds: one integer in [0, 2**31) per run; their number is R.
         backend: ``gymnasium``, ``envpool`` or ``auto`` (see ``fastest_backend``). The one in use is ``self.backend``.
         num_threads: the most threads EnvPool may use, by default as many as this process has cores. Gymnasium's
@@ -307,7 +313,7 @@ class _EnvPoolStepper:
     """EnvPool with one seed per environment; finished environments are reset by number before the step returns."""
 
     def __init__(self, spec: EnvironmentSpec, num_threads: int):
-        self._task_id = ENVIRONMENTS[spec.key].envpool_id
+        self._task_id = environment_definition(spec.key).envpool_id
         self._max_episode_steps = spec.max_episode_steps
         self._num_threads = num_threads
         self._pool: Any = None
@@ -347,12 +353,6 @@ class _EnvPoolStepper:
     def close(self) -> None:
         # A pool has no close of its own: its threads end when the last reference goes.
         self._pool = None
-
-
-def _definition(key: str) -> EnvironmentDefinition:
-    if key not in ENVIRONMENTS:
-        raise KeyError(f"unknown environment {key!r}; known: {', '.join(ENVIRONMENTS)}")
-    return ENVIRONMENTS[key]
 
 
 def _resolve_backend(key: str, backend: str) -> str:

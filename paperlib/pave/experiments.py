@@ -8,15 +8,14 @@ import shutil
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from functools import cache
-from importlib import import_module
 from pathlib import Path
 
 import pandas as pd
 import torch
-import yaml
 
+from paperlib.pave import training
 from paperlib.pave.device_memory import bytes_per_run, runs_that_fit
-from paperlib.pave.environments import environment_spec, fastest_backend
+from paperlib.pave.environments import environment_definition, environment_spec, fastest_backend
 from paperlib.pave.settings import (
     AlgorithmSettings,
     Coefficients,
@@ -27,20 +26,18 @@ from paperlib.pave.settings import (
 )
 from paperlib.pave.training import CHECKPOINT_FILE, Trainer, TrainingPlan, TrainingResult
 from paperlib.repro import paths
+from paperlib.repro.code_revision import code_revision
+from paperlib.repro.definitions import TRAINING, load_definition
 from paperlib.repro.progress import Progress
 from paperlib.repro.provenance import provenance
-from paperlib.repro.store import Record, RunStore, code_revision
+from paperlib.repro.recording import records_of
+from paperlib.repro.store import Record, RunStore
 from paperlib.repro.workers import side_by_side
-
-_MODULES_THAT_DETERMINE_A_RUN = (
-    "actor_critic", "actor_terms", "captured_updates", "closed_form", "critic_geometry", "environments",
-    "evaluation", "networks", "replay", "sac", "smoothness", "streams", "td3", "training",
-)  # fmt: skip
 
 
 @dataclasses.dataclass(frozen=True)
 class Run:
-    """One training run of an experiment, fully determined but for rounding on another machine."""
+    """One training run of an experiment, on one kind of device fully determined but for rounding."""
 
     experiment: str
     environment: str
@@ -56,9 +53,19 @@ class Run:
         return self.settings.algorithm
 
     def spec(self) -> dict:
-        """What names the run in the store."""
-        plain = json.loads(json.dumps(dataclasses.asdict(self)))
-        return plain | {"backend": fastest_backend(self.environment), "code": _code()}
+        """What names the run in the store: all that decides its numbers.
+
+        Of settings and coefficients only what has a part in the run, so that those of other methods, and of methods to
+        come, leave its name alone; of the environments only the run's own.
+        """
+        spec = dataclasses.asdict(self) | {
+            "coefficients": self.coefficients.named(),
+            "settings": self.settings.named(),
+            "task": dataclasses.asdict(environment_definition(self.environment)),
+            "backend": fastest_backend(self.environment),
+            "code": _code(),
+        }
+        return json.loads(json.dumps(spec))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -77,7 +84,7 @@ WORTH_COMPILING = 3000  # environment steps: compiling takes some twenty seconds
 
 @cache
 def _code() -> str:
-    return code_revision(*(import_module(f"paperlib.pave.{name}") for name in _MODULES_THAT_DETERMINE_A_RUN))
+    return code_revision(training)
 
 
 def load_experiment(name: str, profile: str) -> list[Run]:
@@ -88,13 +95,7 @@ def load_experiment(name: str, profile: str) -> list[Run]:
     wherever a number is. `variants` names methods of the file's own: a published one with other coefficients, probes or
     critic; without `methods` they are all that is run.
     """
-    file = paths.data_folder() / "experiments" / f"{name}.yaml"
-    if not file.exists():
-        known = sorted(path.stem for path in file.parent.glob("*.yaml"))
-        raise FileNotFoundError(f"no experiment {name!r} in {file.parent}; there are: {', '.join(known)}")
-    definition = yaml.safe_load(file.read_text())
-    if profile not in definition["profiles"]:
-        raise ValueError(f"{file.name} has no profile {profile!r}, only {', '.join(definition['profiles'])}")
+    definition = load_definition(name, TRAINING, profile)
     values = definition | definition["profiles"][profile]
     return [
         _run(name, values, environment, algorithm, method, seed)
@@ -125,9 +126,10 @@ def _by(algorithm: str, value):
 
 @dataclasses.dataclass(frozen=True)
 class Hardware:
-    """Where and how runs train; the numbers differ by rounding only.
+    """Where and how runs train; no part of what a run is, which its provenance tells.
 
-    device: "cuda" where there is one, else "cpu", unless given.
+    device: "cuda" where there is one, else "cpu", unless given. Its own generator draws the random numbers, so a run
+        on the other device is another draw of the same; otherwise numbers differ by rounding only.
     compiled: see `ActorCritic`; unless given, for trainings long enough to win back the time that compiling takes.
     captured: see `ActorCritic`; unless given, on a CUDA device.
     """
@@ -146,7 +148,7 @@ class Hardware:
 
 
 def train(runs: Sequence[Run], store: RunStore, hardware: Hardware | None = None, *, workers: int = 1) -> list[Record]:
-    """The records of `runs`, in order; those the store lacks are trained first, as few programs as possible.
+    """The records of `runs`, one each in order; those the store lacks are trained first, as few programs as possible.
 
     Runs of one environment and algorithm that compute the same terms train together. Interrupted training goes on
     from its last checkpoint. Progress bars go to the terminal.
@@ -159,8 +161,7 @@ def train(runs: Sequence[Run], store: RunStore, hardware: Hardware | None = None
     else:
         for group in groups:
             train_group(group, store, hardware)
-    records = [store.find(run.spec()) for run in runs]
-    return [record for record in records if record is not None]
+    return records_of(runs, store)
 
 
 def train_group(group: list[Run], store: RunStore, hardware: Hardware) -> None:

@@ -14,30 +14,33 @@ import numpy as np
 import pandas as pd
 
 from paperlib.pave.checkpoints import TrainedNetworks, networks_from_bytes
-from paperlib.pave.recording import Cell, cell_of, recorded, train_missing
-from paperlib.pave.settings import published_seeds, published_steps
-from paperlib.repro import paths
+from paperlib.pave.record_contents import with_gaps
+from paperlib.pave.recording import Cell, cell_of, paper_runs, train_missing
+from paperlib.pave.settings import published_seeds
+from paperlib.repro import paths, recording
 from paperlib.repro.notebook import Notebook
 from paperlib.repro.statistics import mean_interval, probability_of_improvement
 from paperlib.repro.store import Record, RunStore
 
 FROM_EPISODES = ("return", "smoothness")
+FROM_POLICY = ("action_sd", "action_sd_largest", "actor_jacobian_median", "actor_jacobian_95", "actor_jacobian_sup")
 
 
-class NotRecorded(LookupError):
-    """Cells that a measure needs and that are not recorded with all their seeds."""
+class NotRecorded(recording.NotRecorded):
+    """Cells that a measure needs and that are not recorded with all their seeds, or not with what it needs."""
 
-    def __init__(self, cells: Iterable[tuple[str, str, str]]):
+    def __init__(self, cells: Iterable[tuple[str, str, str]], lacking: str = ""):
         self.cells = sorted(set(cells))
         names = [" ".join(cell) for cell in self.cells]
         shown = ", ".join(names[:6]) + (f" and {len(names) - 6} more" if len(names) > 6 else "")
-        super().__init__(f"not run at this budget: {shown}")
+        reason = f"recorded before {lacking} was kept, to be run again" if lacking else "not run at this budget"
+        super().__init__(f"{reason}: {shown}")
 
 
 class RecordedRuns:
     """The runs of an experiment by cell.
 
-    records: by (environment, algorithm, method, seed), as `recording.recorded` gives them. seeds: those a cell needs.
+    records: by (environment, algorithm, method, seed). seeds: those a cell needs.
     """
 
     def __init__(self, records: Mapping[Cell, Record], seeds: Iterable[int] | None = None):
@@ -60,14 +63,40 @@ class RecordedRuns:
     def scores(
         self, environment: str, algorithm: str, method: str, measure: str, units: str = "environment"
     ) -> np.ndarray:
-        """A measure of each run, shape (seeds,): "return" or "smoothness" averaged over the final episodes, or a column
-        of the final geometry at actions in these units.
+        """A measure of each run, shape (seeds,): "return" or "smoothness" averaged over the final episodes, a column of
+        `policy`, or one of the final geometry at actions in these units.
+
+        Bounds that exist at no visited state are infinite. NotRecorded where the record does not hold the measure.
         """
-        records = self.runs(environment, algorithm, method)
+        cell = environment, algorithm, method
         if measure in FROM_EPISODES:
-            return np.array([record.table("episodes")[measure].mean() for record in records])
-        tables = [record.table("geometry").set_index("action_units") for record in records]
-        return np.array([table.loc[units, measure] for table in tables])
+            return np.array([record.table("episodes")[measure].mean() for record in self.runs(*cell)])
+        if measure in FROM_POLICY:
+            return np.array([table[measure].item() for table in self._tables(cell, "policy")])
+        tables = [table.set_index("action_units") for table in self._tables(cell, "geometry")]
+        if measure not in tables[0].columns:
+            raise NotRecorded([cell], lacking=measure)
+        return np.array([with_gaps(table).fillna(np.inf).loc[units, measure] for table in tables])
+
+    def _tables(self, cell: tuple[str, str, str], name: str) -> list[pd.DataFrame]:
+        try:
+            return [record.table(name) for record in self.runs(*cell)]
+        except KeyError:
+            raise NotRecorded([cell], lacking=name) from None
+
+    def visited(self, environment: str, algorithm: str, method: str, units: str = "scaled") -> pd.DataFrame:
+        """The visited states kept of all runs of a cell, with their seed; NaN where a column is not defined.
+
+        Units that are the same numbers are kept once, as "scaled".
+        """
+        parts = zip(self.seeds, self._tables((environment, algorithm, method), "visited"), strict=True)
+        table = pd.concat([with_gaps(table).assign(seed=seed) for seed, table in parts], ignore_index=True)
+        return table[table["action_units"] == (units if units in set(table["action_units"]) else "scaled")]
+
+    def point(self, environment: str, algorithm: str, method: str) -> tuple[np.ndarray, np.ndarray]:
+        """State (d_s,) and scaled action (d_a,) in the middle of the first seed's first final episode."""
+        table = self._tables((environment, algorithm, method), "point")[0].set_index("of")["value"]
+        return table.loc[["state"]].to_numpy(), table.loc[["action"]].to_numpy()
 
     def has_networks(self, environment: str, algorithm: str, method: str) -> bool:
         """Whether the networks of the cell's first seed are kept."""
@@ -91,7 +120,7 @@ class RecordedRuns:
         for (environment, of, method, seed), record in self._records.items():
             if self.has(environment, of, method) and algorithm in (None, of):
                 cell = {"environment": environment, "algorithm": of, "method": method, "seed": seed}
-                parts.append(record.table("evaluations").assign(**cell))
+                parts.append(with_gaps(record.table("evaluations")).assign(**cell))
         return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()
 
     def interval(self, environment: str, algorithm: str, method: str, measure: str) -> dict[str, float]:
@@ -101,7 +130,7 @@ class RecordedRuns:
     def below(self, environment: str, algorithm: str, method: str, other: str, measure: str) -> dict[str, float]:
         """Probability that a run of a method has a lower value than one of the other, with its 95 % interval."""
         self.require([(environment, algorithm, m) for m in (method, other)])
-        one, two = (self.scores(environment, algorithm, m, measure) for m in (method, other))
+        one, two = _finite_ranks(*(self.scores(environment, algorithm, m, measure) for m in (method, other)))
         return probability_of_improvement(-one, -two, seed=0)
 
     def above(self, environment: str, algorithm: str, method: str, other: str, measure: str) -> dict[str, float]:
@@ -109,22 +138,25 @@ class RecordedRuns:
         return self.below(environment, algorithm, other, method, measure)
 
 
+def _finite_ranks(*groups: np.ndarray) -> list[np.ndarray]:
+    """The groups with infinite values put above all finite ones, which changes no comparison."""
+    finite = np.concatenate(groups)[np.isfinite(np.concatenate(groups))]
+    above = finite.max() + 1 if len(finite) else 0.0
+    return [np.where(np.isfinite(group), group, above) for group in groups]
+
+
 def recorded_runs(experiment: str = "published", profile: str = "quick") -> RecordedRuns:
     """The runs kept under data/results; at profile `paper` also those of the run store, which lacking ones join first.
 
     Without a GPU nothing is trained, and it is said what it would take.
     """
-    records = recorded(experiment)
+    stores = [recording.results()]
     if profile == "paper":
-        store = RunStore(paths.runs_folder())
-        train_missing(experiment, store)
-        records = {cell_of(record): record for record in store.records(experiment) if is_paper(record)} | records
-    return RecordedRuns(records)
-
-
-def is_paper(record: Record) -> bool:
-    """Whether a record of the run store is at the published budget."""
-    return record.spec["budget"]["steps"] == published_steps(record.spec["environment"])
+        stores.append(RunStore(paths.runs_folder()))
+        train_missing(experiment, stores[1])
+    runs = paper_runs(experiment)
+    found = zip(runs, recording.find_records(runs, *stores), strict=True)
+    return RecordedRuns({cell_of(run): record for run, record in found if record is not None})
 
 
 def decide(notebook: Notebook, claim: str, artefact: str | Path, measure: Callable[[], Any], corrected=None) -> str:

@@ -7,7 +7,8 @@ import json
 import sys
 import time
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from contextlib import closing
 from functools import cache, partial
 from pathlib import Path
 from typing import BinaryIO
@@ -21,20 +22,20 @@ from paperlib.pave.checkpoints import TrainedNetworks, networks_to_bytes
 from paperlib.pave.critic_geometry import NoCurvatureError, NotFiniteError
 from paperlib.pave.environments import EnvironmentBatch, environment_spec
 from paperlib.pave.evaluation import (
-    ACTION_UNITS,
-    Episode,
     critic_geometry,
     episode_table,
     play_episodes,
     to_environment_units,
+    unweighted_losses,
 )
+from paperlib.pave.record_contents import final_tables, rounded
 from paperlib.pave.replay import ReplayBuffer
 from paperlib.pave.sac import SAC
 from paperlib.pave.settings import AlgorithmSettings, Coefficients
 from paperlib.pave.streams import RandomStreams, derive_seed
 from paperlib.pave.td3 import TD3
 from paperlib.repro import sealed_file
-from paperlib.repro.store import code_revision
+from paperlib.repro.code_revision import code_revision
 
 CHECKPOINT_FILE = "checkpoint.pt"
 AGENTS = {"td3": TD3, "sac": SAC}
@@ -83,7 +84,7 @@ class TrainingResult:
     """One run: its tables, its networks, and the environment step at which it diverged, if it did.
 
     Tables: `evaluations` (a row per evaluation: mean return and smoothness, critic geometry at scaled actions, losses),
-    `training_episodes` (exploring policy), and for a run that finished `episodes` and `geometry` (final evaluation).
+    `training_episodes` (exploring policy), and for a run that finished those of `record_contents.final_tables`.
     """
 
     seed: int
@@ -125,6 +126,15 @@ class Trainer:
         progress(self.step)
         started = time.perf_counter() - self.seconds
         environments = EnvironmentBatch(plan.environment, self._environment_seeds(), backend=plan.backend)
+        with closing(environments):
+            self._train(environments, started, progress)
+        results = self._results()
+        self.seconds = time.perf_counter() - started
+        return results
+
+    def _train(self, environments: EnvironmentBatch, started: float, progress: Callable[[int], None]) -> None:
+        """Act, store and learn until the last step, or until every run has diverged."""
+        plan = self.plan
         observations = environments.reset()
         returns, lengths = np.zeros(environments.runs), np.zeros(environments.runs, dtype=int)
         while self.step < plan.steps and not self._all_diverged():
@@ -147,10 +157,6 @@ class Trainer:
                 returns[:], lengths[:] = 0, 0
                 self.seconds = time.perf_counter() - started
                 self._save()
-        environments.close()
-        results = self._results()
-        self.seconds = time.perf_counter() - started
-        return results
 
     def _act(self, environments: EnvironmentBatch, observations: np.ndarray):
         """One environment step of every run: the scaled actions taken, on the device, and what came of them."""
@@ -206,31 +212,33 @@ class Trainer:
         )
 
     def _evaluate(self) -> None:
-        """A row per healthy run: mean return and smoothness, critic geometry, the last update's losses."""
+        """A row per healthy run: mean return and smoothness, critic geometry, the last update's losses and others."""
         episodes = self._play("evaluation", self.plan.evaluation_episodes)
         diagnostics = self.agent.diagnostics.cpu().tolist()
+        unweighted = unweighted_losses(self.agent.critic, self.replay, self.plan.seeds, self.step)
         for run in self._healthy():
             table = episode_table(episodes[run])
             critic = self.agent.critic.unstack(2 * run)
-            geometry = self._measured(run, partial(critic_geometry, critic, episodes[run], action_units="scaled"))
-            if geometry is None:
+            geometry = self._or_diverged(run, partial(critic_geometry, critic, episodes[run], action_units="scaled"))
+            if geometry is None or self._or_diverged(run, partial(dict, unweighted[run])) is None:
                 continue
             self.evaluations.append(
                 {"run": run, "step": self.step}
                 | {name: float(table[name].mean()) for name in ("return", "smoothness")}
                 | geometry
                 | dict(zip(DIAGNOSTICS, diagnostics[run], strict=True))
+                | unweighted[run]
             )
 
-    def _measured(self, run: int, measure: Callable[[], dict]) -> dict | None:
-        """What is measured of a run's critic; None where that is impossible or not finite: the run has diverged here.
+    def _or_diverged(self, run: int, measure: Callable[[], dict]) -> dict | None:
+        """Numbers or tables measured on a run's critic, or None where it has no geometry: then it has diverged here.
 
-        A critic driven far out, where SiLU is a line to rounding, has no curvature left though its weights are finite.
+        A critic driven far out, where SiLU is a line to rounding, has no curvature left, though its weights are finite.
         """
         try:
-            measured = measure()
-            if _is_finite(measured):
-                return measured
+            found = measure()
+            if all(np.isfinite(_floats(value)).all() for value in found.values()):
+                return found
             reason = "what is measured of its critic is not finite"
         except (NoCurvatureError, NotFiniteError, torch.linalg.LinAlgError) as error:
             reason = str(error)
@@ -241,17 +249,21 @@ class Trainer:
 
     def _results(self) -> list[TrainingResult]:
         episodes = self._play("final evaluation", self.plan.final_episodes)
-        healthy = set(self._healthy())
+        finals = {
+            run: self._or_diverged(run, partial(final_tables, self._networks(run), episodes[run]))
+            for run in self._healthy()
+        }
+        healthy, diverged_at = set(self._healthy()), self.agent.diverged_at.tolist()
         results = []
         for run, seed in enumerate(self.plan.seeds):
             logs = {"evaluations": self.evaluations, "training_episodes": self.training_episodes}
             tables = {name: rows for name, log in logs.items() if len(rows := _rows_of(run, log))}
+            if run not in healthy:
+                results.append(TrainingResult(seed, tables, None, diverged_at[run]))
+                continue
             networks = self._networks(run)
-            final = self._measured(run, partial(_final_tables, networks, episodes[run])) if run in healthy else None
-            if final is None:
-                results.append(TrainingResult(seed, tables, None, int(self.agent.diverged_at[run])))
-            else:
-                results.append(TrainingResult(seed, tables | final, networks_to_bytes(networks), None))
+            tables |= finals[run]
+            results.append(TrainingResult(seed, tables, networks_to_bytes(networks), None))
         return results
 
     def _networks(self, run: int) -> TrainedNetworks:
@@ -322,17 +334,9 @@ def _code() -> str:
     return code_revision(sys.modules[__name__])
 
 
-def _final_tables(networks: TrainedNetworks, episodes: Sequence[Episode]) -> dict[str, pd.DataFrame]:
-    geometry = {u: critic_geometry(networks.critics[0], episodes, action_units=u) for u in ACTION_UNITS}
-    rows = [{"action_units": u} | row for u, row in geometry.items()]
-    return {"episodes": episode_table(episodes), "geometry": pd.DataFrame(rows)}
-
-
-def _is_finite(measured: dict) -> bool:
-    """Whether all numbers are, in a dictionary of numbers or of tables."""
-    numbers = (v.select_dtypes("number") if isinstance(v, pd.DataFrame) else v for v in measured.values())
-    return all(np.isfinite(part).all(axis=None) for part in numbers)
+def _floats(measured: float | pd.DataFrame) -> np.ndarray:
+    return measured.select_dtypes("floating").to_numpy() if isinstance(measured, pd.DataFrame) else np.array(measured)
 
 
 def _rows_of(run: int, rows: list[dict]) -> pd.DataFrame:
-    return pd.DataFrame([{k: v for k, v in row.items() if k != "run"} for row in rows if row["run"] == run])
+    return rounded(pd.DataFrame([{k: v for k, v in row.items() if k != "run"} for row in rows if row["run"] == run]))

@@ -1,7 +1,8 @@
 """Decision rules: whether a measured value passes the check a claim names in the ledger.
 
 A check judges one case at a time; a mapping of case names to measured values is judged case by case. Its outcome is
-"passes", "fails", or "open" where the measurement does not decide.
+"passes", "fails", "undecided" where it was measured and the interval does not settle it, or "not run" where a case was
+not measured or too few were.
 """
 
 import math
@@ -12,10 +13,14 @@ from typing import Any
 
 Parameters = Mapping[str, Any]
 
+PASSES, FAILS, UNDECIDED, NOT_RUN = "passes", "fails", "undecided", "not run"
+RESULTS = (PASSES, FAILS, UNDECIDED, NOT_RUN)
+_NORMAL_QUANTILE = 1.959963984540054  # of 95 % two-sided intervals
+
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a check says: `result` is "passes", "fails" or "open"; `detail` says which cases decided it."""
+    """What a check says: `result` is one of RESULTS; `detail` says which cases decided it."""
 
     result: str
     detail: str = ""
@@ -37,7 +42,7 @@ class Check:
 
 
 def _result(passes: bool) -> str:
-    return "passes" if passes else "fails"
+    return PASSES if passes else FAILS
 
 
 def _equals_printed(measured: float, rule: Parameters) -> str:
@@ -47,18 +52,46 @@ def _equals_printed(measured: float, rule: Parameters) -> str:
 
 
 def _no_failures(measured: Parameters, rule: Parameters) -> str:
-    return _result(measured["failures"] == 0 and measured["cases"] >= rule["minimum_cases"])
+    if measured["failures"] > 0:
+        return FAILS
+    return PASSES if measured["cases"] >= rule["minimum_cases"] else NOT_RUN
+
+
+def _interval_against(measured: Parameters, low: float, high: float) -> str:
+    """Where a whole interval lies: inside [low, high], outside, or across an end."""
+    if low <= measured["low"] and measured["high"] <= high:
+        return PASSES
+    return FAILS if measured["high"] < low or measured["low"] > high else UNDECIDED
 
 
 def _mean_agrees(measured: Parameters, rule: Parameters) -> str:
-    printed, mean = measured["printed"], measured["mean"]
-    return _result(measured["low"] <= printed <= measured["high"] or abs(printed - mean) <= 0.10 * abs(mean))
+    """Equivalence: the 95 % interval of our mean minus the printed one lies within the tolerance, or outside it.
+
+    Both means have errors, and those add in quadrature.
+    """
+    difference, error = measured["mean"] - measured["printed"], _NORMAL_QUANTILE * measured["printed_error"]
+    interval = {
+        "low": difference - math.hypot(measured["mean"] - measured["low"], error),
+        "high": difference + math.hypot(measured["high"] - measured["mean"], error),
+    }
+    margin = rule["relative_tolerance"] * abs(measured.get("scale", measured["printed"]))
+    return _interval_against(interval, -margin, margin)
 
 
 def _ordering(measured: Parameters, rule: Parameters) -> str:
+    if not 0 <= measured["low"] <= measured["high"] <= 1:
+        raise ValueError(f"a probability and its interval lie in [0, 1], are {dict(measured)}")
     if measured["low"] <= 0.5 <= measured["high"]:
-        return "open"
-    return _result(measured["probability"] > 0.5 and measured["low"] > 0.5)
+        return UNDECIDED
+    return _result(measured["low"] > 0.5)
+
+
+def _parts_hold(measured: Parameters, rule: Parameters) -> str:
+    if measured["hold"] >= rule["minimum"]:
+        return PASSES
+    if measured["hold"] + measured["undecided"] + measured["not_run"] < rule["minimum"]:
+        return FAILS
+    return NOT_RUN if measured["not_run"] else UNDECIDED
 
 
 def _tolerance_words(rule: Parameters) -> str:
@@ -89,24 +122,24 @@ def _bound_words(direction: str) -> Callable[[Parameters], str]:
 CHECKS: dict[str, Check] = {
     "at_most": Check(
         frozenset({"threshold"}),
-        frozenset(),
+        frozenset({"share"}),
         (),
         lambda measured, rule: _result(measured <= rule["threshold"]),
-        _bound_words("at most"),
+        lambda rule: _bound_words("at most")(rule) + _share_words(rule),
     ),
     "at_least": Check(
         frozenset({"threshold"}),
-        frozenset(),
+        frozenset({"share"}),
         (),
         lambda measured, rule: _result(measured >= rule["threshold"]),
-        _bound_words("at least"),
+        lambda rule: _bound_words("at least")(rule) + _share_words(rule),
     ),
     "within": Check(
         frozenset({"low", "high"}),
-        frozenset(),
+        frozenset({"share"}),
         (),
         lambda measured, rule: _result(rule["low"] <= measured <= rule["high"]),
-        lambda rule: f"between {rule['low']:g} and {rule['high']:g}",
+        lambda rule: f"between {rule['low']:g} and {rule['high']:g}" + _share_words(rule),
     ),
     "equals_printed": Check(
         frozenset({"printed"}),
@@ -122,12 +155,29 @@ CHECKS: dict[str, Check] = {
         _no_failures,
         lambda rule: f"no failure in at least {rule['minimum_cases']:g} cases",
     ),
-    "mean_agrees": Check(
+    "interval_at_least": Check(
+        frozenset({"threshold"}),
         frozenset(),
+        ("mean", "low", "high"),
+        lambda measured, rule: _interval_against(measured, rule["threshold"], math.inf),
+        lambda rule: "the whole 95 % interval " + _bound_words("at least")(rule),
+    ),
+    "interval_at_most": Check(
+        frozenset({"threshold"}),
+        frozenset(),
+        ("mean", "low", "high"),
+        lambda measured, rule: _interval_against(measured, -math.inf, rule["threshold"]),
+        lambda rule: "the whole 95 % interval " + _bound_words("at most")(rule),
+    ),
+    "mean_agrees": Check(
+        frozenset({"relative_tolerance"}),
         frozenset({"share"}),
-        ("mean", "low", "high", "printed"),
+        ("mean", "low", "high", "printed", "printed_error"),
         _mean_agrees,
-        lambda rule: "printed mean inside our 95 % interval over runs, or within 10 % of our mean" + _share_words(rule),
+        lambda rule: (
+            "the whole 95 % interval of our mean minus the printed one, both with their errors, within "
+            f"{100 * rule['relative_tolerance']:g} %" + _share_words(rule)
+        ),
     ),
     "ordering": Check(
         frozenset(),
@@ -136,14 +186,25 @@ CHECKS: dict[str, Check] = {
         _ordering,
         lambda rule: "probability of improvement above 0.5 with its whole 95 % interval" + _share_words(rule),
     ),
+    "parts_hold": Check(
+        frozenset({"parts", "minimum"}),
+        frozenset(),
+        ("hold", "fail", "undecided", "not_run"),
+        _parts_hold,
+        lambda rule: f"at least {rule['minimum']:g} of the claims {rule['parts']}.* hold",
+    ),
     "not_printed": Check(
         frozenset({"reason"}),
         frozenset(),
         (),
-        lambda measured, rule: "open",
+        lambda measured, rule: NOT_RUN,
         lambda rule: f"cannot be checked: {rule['reason']}",
     ),
 }
+
+
+_TEXTS = {"reason": "say why", "parts": "be the beginning of the parts' ids"}
+"""Parameters that are no numbers, and what they must do."""
 
 
 def invalid_parameters(name: str, parameters: Parameters) -> str | None:
@@ -156,9 +217,9 @@ def invalid_parameters(name: str, parameters: Parameters) -> str | None:
     if unknown := sorted(parameters.keys() - check.required - check.optional):
         return f"check {name} does not take {', '.join(unknown)}"
     for key, value in parameters.items():
-        if key == "reason":
+        if key in _TEXTS:
             if not isinstance(value, str) or not value.strip():
-                return "reason must say why"
+                return f"{key} must {_TEXTS[key]}"
         elif not all(_is_finite(number) for number in _numbers(value)):
             return f"{key} must be a finite number, or a mapping of case names to finite numbers, is {value!r}"
     if not 0 < parameters.get("share", 1.0) <= 1:
@@ -183,17 +244,24 @@ def plain(measured: Any) -> Any:
 def judge(name: str, parameters: Parameters, measured: Any) -> Outcome:
     """Outcome of check `name` for a measured value, or for a mapping of cases (None: the case was not run).
 
-    All cases must pass, or the `share` of them the rule names. ValueError where `measured` does not fit the check.
+    All cases must pass, or the `share` of them the rule names; a case that the rule names and that was not measured was
+    not run. ValueError where `measured` does not fit the check.
     """
     check = CHECKS[name]
     if name == "not_printed":
-        return Outcome("open", parameters["reason"])
+        return Outcome(NOT_RUN, parameters["reason"])
     if not _is_case_mapping(check, measured):
         return Outcome(_judge_case(check, parameters, measured, None))
     if not measured:
         raise ValueError("no case was measured")
-    results = {case: _judge_case(check, parameters, value, case) for case, value in measured.items()}
+    cases = dict.fromkeys(_named_cases(parameters)) | dict(measured)
+    results = {case: _judge_case(check, parameters, value, case) for case, value in cases.items()}
     return _combine(results, parameters.get("share", 1.0))
+
+
+def _named_cases(parameters: Parameters) -> list[str]:
+    """The cases that a rule has values of their own for."""
+    return [case for value in parameters.values() if isinstance(value, Mapping) for case in value]
 
 
 def _is_case_mapping(check: Check, measured: Any) -> bool:
@@ -205,10 +273,11 @@ def _judge_case(check: Check, parameters: Parameters, measured: Any, case: str |
     if measured is None:
         if case is None:
             raise ValueError("nothing was measured; use not_run to say why")
-        return "open"
+        return NOT_RUN
     if check.fields:
         if not isinstance(measured, Mapping) or not set(check.fields) <= measured.keys():
             raise ValueError(f"measured value{where} must have {', '.join(check.fields)}, is {measured!r}")
+        _require_ordered_interval(measured, where)
     elif isinstance(measured, Mapping):
         raise ValueError(f"measured value{where} must be a number, is {measured!r}")
     return check.judge(measured, _parameters_of_case(parameters, case))
@@ -226,18 +295,24 @@ def _parameters_of_case(parameters: Parameters, case: str | None) -> Parameters:
     return chosen
 
 
+def _require_ordered_interval(measured: Parameters, where: str) -> None:
+    for centre in ("mean", "probability"):
+        rounding = 1e-9 * abs(measured.get(centre, 0.0))
+        if centre in measured and not measured["low"] - rounding <= measured[centre] <= measured["high"] + rounding:
+            raise ValueError(f"measured value{where} has its {centre} outside its interval: {dict(measured)}")
+
+
 def _combine(results: Mapping[str, str], share: float) -> Outcome:
-    cases = {result: [case for case, r in results.items() if r == result] for result in ("passes", "fails", "open")}
+    cases = {result: [case for case, r in results.items() if r == result] for result in RESULTS}
     needed = math.ceil(share * len(results) - 1e-9)
-    if len(cases["passes"]) >= needed:
-        result = "passes"
-    elif len(cases["passes"]) + len(cases["open"]) < needed:
-        result = "fails"
+    if len(cases[PASSES]) >= needed:
+        result = PASSES
+    elif len(results) - len(cases[FAILS]) < needed:
+        result = FAILS
     else:
-        result = "open"
-    parts = [f"{len(cases['passes'])} of {len(results)} cases pass"]
-    parts += [f"fails: {', '.join(cases['fails'])}"] if cases["fails"] else []
-    parts += [f"undecided or not run: {', '.join(cases['open'])}"] if cases["open"] else []
+        result = NOT_RUN if cases[NOT_RUN] else UNDECIDED
+    parts = [f"{len(cases[PASSES])} of {len(results)} cases pass"]
+    parts += [f"{result}: {', '.join(cases[result])}" for result in RESULTS[1:] if cases[result]]
     return Outcome(result, "; ".join(parts))
 
 

@@ -16,7 +16,22 @@ from paperlib.repro.checks import CHECKS, invalid_parameters
 
 PAPERS = {"pave": "pave", "lipschitz": "lip"}
 """The papers, each with the first word of its claims' ids."""
-KINDS = ("definition", "theorem", "formula", "number", "figure", "comparison", "procedure")
+THEORY, RUNS, PRINTED, IDENTITY = "theory checked", "our runs", "printed arithmetic", "identities and settings"
+BASES = (THEORY, RUNS, PRINTED, IDENTITY)
+"""What a verdict rests on. The last two are counted apart: nothing that was run could contradict them."""
+KINDS = {
+    "definition": THEORY,
+    "theorem": THEORY,
+    "formula": THEORY,
+    "procedure": THEORY,
+    "number": RUNS,
+    "figure": RUNS,
+    "comparison": RUNS,
+    "printed": PRINTED,
+    "identity": IDENTITY,
+}
+"""Kinds of claims, each with what its verdict rests on: `printed` is arithmetic on a paper's own tables, `identity`
+what no computation could contradict (an algebraic identity, a setting, an example made for the purpose)."""
 _ID = re.compile(r"(pave|lip)(\.[a-z0-9_]+)+")
 _CLAIM_KEYS = {"id", "paper", "where", "statement", "kind", "notebook", "rule"}
 _TEXT_KEYS = ("paper", "where", "statement", "kind", "notebook")
@@ -35,6 +50,11 @@ class Rule:
     parameters: Mapping[str, Any]
 
     @property
+    def content(self) -> list:
+        """All of the rule, as JSON takes it."""
+        return [self.measure, self.check, dict(self.parameters)]
+
+    @property
     def words(self) -> str:
         """The rule as a reader sees it, without what is measured."""
         return CHECKS[self.check].words(self.parameters)
@@ -42,10 +62,15 @@ class Rule:
 
 @dataclass(frozen=True)
 class Correction:
-    """A corrected statement, with the rule that decides it."""
+    """A corrected statement, with the rule that decides it.
+
+    An exception is a correction that leaves out what was seen to fail; a correction proper states something else, which
+    could have failed.
+    """
 
     statement: str
     rule: Rule
+    exception: bool = False
 
 
 @dataclass(frozen=True)
@@ -61,12 +86,20 @@ class Claim:
     rule: Rule
     correction: Correction | None
 
+    @property
+    def basis(self) -> str:
+        """What its verdict rests on: one of BASES."""
+        return KINDS[self.kind]
+
     @cached_property
     def fingerprint(self) -> str:
-        """Changes with the rule and with nothing else: a verdict by another rule is out of date."""
-        rules = [self.rule] + ([self.correction.rule] if self.correction else [])
-        canonical = json.dumps([[r.measure, r.check, dict(r.parameters)] for r in rules], sort_keys=True)
-        return hashlib.sha256(canonical.encode()).hexdigest()[:16]
+        """Changes with what is stated and with the rule: a verdict on another statement or by another rule is out of
+        date. Where the statement is printed does not matter to it.
+        """
+        stated = [self.statement, self.rule.content]
+        if self.correction is not None:
+            stated += [self.correction.statement, self.correction.rule.content, self.correction.exception]
+        return hashlib.sha256(json.dumps(stated, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def load_claims(path: Path | None = None) -> dict[str, Claim]:
@@ -140,8 +173,10 @@ def _correction(entry: Any) -> Correction | None:
         return None
     if not isinstance(entry, dict) or not isinstance(entry.get("statement"), str):
         raise LedgerError("correction must be a mapping with a statement")
-    rule = {key: value for key, value in entry.items() if key != "statement"}
-    return Correction(entry["statement"].strip(), _rule(rule, "correction"))
+    rule = {key: value for key, value in entry.items() if key not in ("statement", "exception")}
+    if not isinstance(exception := entry.get("exception", False), bool):
+        raise LedgerError(f"correction: exception must be true or false, is {exception!r}")
+    return Correction(entry["statement"].strip(), _rule(rule, "correction"), exception)
 
 
 def _rule(entry: Any, name: str) -> Rule:

@@ -197,6 +197,7 @@ def _claims(options: argparse.Namespace) -> int:
 def _print_scoreboard(table: pd.DataFrame, *, list_all: bool = False) -> int:
     """Print the counts, then the claims that need a look; returns how many lack a current verdict."""
     print(tables.to_text(verdicts.counts(table)))
+    print(f"\n{tables.to_text(verdicts.bases(table))}")
     quiet = () if list_all else (verdicts.HOLDS, verdicts.NOT_YET_CHECKED)
     for row in table[~table["state"].isin(quiet)].itertuples(index=False):
         print(f"\n{row.claim} ({row.where}): {row.state}\n  {row.rule}")
@@ -206,7 +207,11 @@ def _print_scoreboard(table: pd.DataFrame, *, list_all: bool = False) -> int:
                 print(f"  {name}: {fact}")
     unacceptable = int(table["state"].isin(verdicts.UNACCEPTABLE).sum())
     print(f"\n{len(table)} claims, {unacceptable} of them without the verdict they should have")
-    return unacceptable
+    irregularities = verdicts.irregularities()
+    for line in (verdicts.mixed_profiles(table), *irregularities):
+        if line:
+            print(line)
+    return unacceptable + len(irregularities)
 
 
 def _bench(options: argparse.Namespace) -> int:

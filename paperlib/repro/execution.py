@@ -47,9 +47,11 @@ def execute(entry: CatalogueEntry, profile: Profile) -> Path:
     with recorded(entry, profile):
         paths.write_atomically(unfinished, entry.source.read_bytes())
         try:
-            with _kernel_environment(profile):
+            with _kernel_environment(entry.name, profile):
                 _execute_into(entry, profile, unfinished)
         except Exception as error:
+            # Verdicts recorded before the error are a failed notebook's, and count as none.
+            paths.verdicts_file(entry.name).unlink(missing_ok=True)
             os.replace(unfinished, failed)
             raise NotebookFailed(entry.name, failed, str(error).strip()) from error
     os.replace(unfinished, executed)
@@ -73,7 +75,7 @@ def _execute_into(entry: CatalogueEntry, profile: Profile, output: Path) -> None
 
 
 @contextmanager
-def _kernel_environment(profile: Profile) -> Iterator[None]:
+def _kernel_environment(notebook: str, profile: Profile) -> Iterator[None]:
     """What the kernel inherits.
 
     The notebook obeys PAPERLIB_PROFILE before its parameter, so both must say the same. One thread, unless
@@ -81,7 +83,8 @@ def _kernel_environment(profile: Profile) -> Iterator[None]:
     gain nothing from more, and two notebooks can share the cores.
     """
     threads = os.environ.get("OMP_NUM_THREADS", "1")
-    wanted = {"PAPERLIB_PROFILE": profile.name, "OMP_NUM_THREADS": threads, **name_terminal()}
+    wanted = {"PAPERLIB_PROFILE": profile.name, "PAPERLIB_NOTEBOOK": notebook, "OMP_NUM_THREADS": threads}
+    wanted |= name_terminal()
     earlier = {name: os.environ.get(name) for name in wanted}
     os.environ.update(wanted)
     try:

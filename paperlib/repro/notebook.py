@@ -1,5 +1,6 @@
 """What a notebook calls: its profile, its claims, its figures and tables, its verdicts."""
 
+import os
 import re
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,9 @@ def open_notebook(name: str, profile: str) -> "Notebook":
     """
     if name not in load_catalogue():
         raise ValueError(f"no notebook {name!r} in data/notebooks.yaml; it has {', '.join(load_catalogue())}")
+    executed = os.environ.get("PAPERLIB_NOTEBOOK", name)
+    if executed != name:
+        raise ValueError(f"{executed} opens itself under the name of {name}: its verdicts would be written as {name}'s")
     notebook = Notebook(name, select_profile(profile))
     figures.set_style()
     print(f"{name}, profile {notebook.profile.name}: {notebook.profile.meaning}")
@@ -82,14 +86,34 @@ class Notebook:
         corrected: what was measured for the claim's correction; needed exactly if it has one.
         """
         claim = self._claim(claim_id)
-        decided = verdicts.decide(claim, measured, corrected, _existing_artefact(artefact), self.profile.name)
-        self._verdicts[claim_id] = decided
-        return decided.verdict
+        where = verdicts.artefact_path(artefact)
+        return self._record(verdicts.decide(claim, measured, corrected, where, self.profile.name))
+
+    def verdict_from_parts(self, claim_id: str, *, artefact: str | Path) -> str:
+        """The verdict on a claim that follows from its parts: the claims whose ids begin with the rule's `parts`.
+
+        A correction is decided by the same count. MissingVerdict if a part has no verdict yet.
+        """
+        beginning = self._claim(claim_id).rule.parameters["parts"] + "."
+        parts = [part for part in self._claims if part.startswith(beginning)]
+        if missing := [part for part in parts if part not in self._verdicts]:
+            raise MissingVerdict(f"{claim_id} follows from its parts; {', '.join(missing)} have no verdict yet")
+        count = verdicts.count_parts(self._verdicts[part] for part in parts)
+        corrected = {} if self._claim(claim_id).correction is None else {"corrected": count}
+        return self.verdict(claim_id, count, artefact=artefact, **corrected)
 
     def not_run(self, claim_id: str, *, reason: str) -> str:
         """Record that this profile does not decide the claim, and what it would take."""
-        decided = verdicts.not_run(self._claim(claim_id), reason, self.profile.name)
-        self._verdicts[claim_id] = decided
+        return self._record(verdicts.not_run(self._claim(claim_id), reason, self.profile.name))
+
+    def _record(self, decided: Verdict) -> str:
+        earlier = self._verdicts.get(decided.claim)
+        if earlier is not None and earlier.verdict != decided.verdict:
+            raise ValueError(
+                f"{decided.claim} already reads {earlier.verdict!r} and would now read {decided.verdict!r}: "
+                "a claim is decided once; open the notebook anew to decide it again"
+            )
+        self._verdicts[decided.claim] = decided
         return decided.verdict
 
     def finish(self) -> None:
@@ -121,12 +145,3 @@ class Notebook:
         if not _ARTEFACT_NAME.fullmatch(name):
             raise ValueError(f"name a figure or table in lower_snake letters and digits, not {name!r}")
         return f"{self.name}--{name}"
-
-
-def _existing_artefact(artefact: str | Path) -> str:
-    """The artefact's path relative to the build folder or to the project."""
-    for folder in (paths.build_folder(), paths.project_folder()):
-        path = folder / artefact
-        if path.is_file() and path.is_relative_to(folder):
-            return path.relative_to(folder).as_posix()
-    raise FileNotFoundError(f"artefact {artefact} is neither in the build folder nor in the project")

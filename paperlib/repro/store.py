@@ -9,7 +9,6 @@ Beside the records the store keeps ``<root>/unfinished/`` (checkpoints of runs u
 are ``flock`` locks: the kernel frees them when their holder dies, so a killed run never blocks the next attempt.
 """
 
-import ast
 import csv
 import errno
 import fcntl
@@ -26,7 +25,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -600,40 +598,3 @@ class RunStore:
             shutil.rmtree(temporary, ignore_errors=True)
             raise
         _sync_folder(folder.parent)
-
-
-# --- Code revision ----------------------------------------------------------------------------------------------------
-
-
-def _syntax(node: Any) -> Any:
-    """A syntax tree as nested lists, without positions, comments and bare strings (docstrings).
-
-    Absent and empty fields are left out, so that fields which a later Python adds to its trees change nothing.
-    """
-    if isinstance(node, ast.AST):
-        fields = [[name, _syntax(value)] for name, value in ast.iter_fields(node) if value is not None and value != []]
-        return [type(node).__name__, *fields]
-    if isinstance(node, list):
-        return [_syntax(item) for item in node if not _is_bare_string(item)]
-    return [type(node).__name__, ascii(node)]
-
-
-def _is_bare_string(node: Any) -> bool:
-    return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
-
-
-def code_revision(*modules: ModuleType) -> str:
-    """16 hex digits that change when the code of ``modules`` does, and not with comments, docstrings or layout.
-
-    Put it into a run's specification to tell apart runs of different code. The order of ``modules`` is irrelevant.
-    ValueError for no module at all, and for one without Python source.
-    """
-    if not modules:
-        raise ValueError("code_revision needs at least one module")
-    trees = {}
-    for module in modules:
-        source = getattr(module, "__file__", None)
-        if source is None or not source.endswith(".py"):
-            raise ValueError(f"module {module.__name__} has no Python source file")
-        trees[module.__name__] = _syntax(ast.parse(Path(source).read_bytes()))
-    return _sha256(_canonical_json(trees))[:HASH_LENGTH]

@@ -9,16 +9,19 @@ from paperlib.repro import verdicts
 STATE_COLOURS = {
     verdicts.HOLDS: "#009E73",
     verdicts.CORRECTED: "#56B4E9",
+    verdicts.EXCEPTION: "#0072B2",
     verdicts.DOES_NOT_HOLD: "#D55E00",
+    verdicts.UNDECIDED: "#F0E442",
     verdicts.NOT_REPRODUCIBLE: "#CC79A7",
     verdicts.NOT_RUN: "#E69F00",
     verdicts.NOT_YET_CHECKED: "#BBBBBB",
     verdicts.MISSING: "#000000",
     verdicts.OUT_OF_DATE: "#666666",
+    verdicts.UNFOUNDED: "#882255",
 }
 """One colour per state of a claim, in tables and figures alike, distinguishable by colour-blind readers."""
 
-_DARK = {verdicts.MISSING, verdicts.OUT_OF_DATE, verdicts.DOES_NOT_HOLD, verdicts.HOLDS}
+_DARK = {*verdicts.UNACCEPTABLE, verdicts.DOES_NOT_HOLD, verdicts.HOLDS, verdicts.EXCEPTION}
 
 
 def show(table: pd.DataFrame, caption: str = "") -> None:

@@ -8,7 +8,8 @@ import numpy as np
 import pandas as pd
 from scipy.stats import spearmanr
 
-from paperlib.repro.statistics import mean_interval, probability_of_improvement
+from paperlib.lipschitz.verification.outcomes import ratio_of_means
+from paperlib.repro.statistics import bootstrap_interval, mean_interval, probability_of_improvement
 from paperlib.repro.store import Record
 
 LIPSCHITZ = ("sss_slc", "sss_mlc", "mss_mlc")
@@ -76,9 +77,21 @@ def better_at_the_end(ascents: Ascents, cell: str, rule: str, other: str) -> dic
     return probability_of_improvement(one, two, seed=0)
 
 
+def improvements(ascents: Ascents, cell: str, rule: str, tenths: Iterable[int] = range(10)) -> np.ndarray:
+    """Score averaged over tenths of the iterations minus the mean initial one, by run: shape (R,)."""
+    return ascents.per_run(cell, rule, "score", tenths) - ascents.curve(cell, rule, "score")["mean"].iloc[0]
+
+
 def mean_improvement(ascents: Ascents, cell: str, rule: str) -> float:
     """Score averaged over iterations minus the initial one, averaged over runs."""
-    return float(ascents.per_run(cell, rule, "score").mean() - ascents.curve(cell, rule, "score")["mean"].iloc[0])
+    return float(improvements(ascents, cell, rule).mean())
+
+
+def either_over_the_other(ascents: Ascents, cell: str, rule: str, other: str) -> dict[str, dict[str, float]]:
+    """Mean improvement of each of two rules over that of the other, averaged over iterations, with intervals."""
+    one, two = (improvements(ascents, cell, r) for r in (rule, other))
+    names = LABELS[rule], LABELS[other]
+    return {" over ".join(names): ratio_of_means(one, two), " over ".join(names[::-1]): ratio_of_means(two, one)}
 
 
 def half_width_over_range(ascents: Ascents, cell: str, rule: str) -> float:
@@ -88,17 +101,23 @@ def half_width_over_range(ascents: Ascents, cell: str, rule: str) -> float:
     return float(half.max() / np.ptp(curve["mean"]))
 
 
-def angle_and_advantage_correlation(ascents: Ascents, cell: str) -> float:
-    """Spearman's, over recorded iterations of all MSS-MLC runs, of the angle between gradient and constants with the
-    ratio of MSS-MLC's guarantee to SSS-MLC's.
+def angle_and_advantage_correlation(ascents: Ascents, cell: str) -> dict[str, float]:
+    """{mean, low, high}: Spearman's, over recorded iterations of all MSS-MLC runs, of the angle between gradient and
+    constants with the ratio of MSS-MLC's guarantee to SSS-MLC's; whole runs are resampled.
     """
     trace = ascents.table("trace", cell, "mss_mlc")
-    trace = trace[trace["angle"] >= 0]
-    return float(spearmanr(trace["angle"], trace["mss_over_sss_mlc"]).statistic)
+    of_runs = [run[["angle", "mss_over_sss_mlc"]].to_numpy() for _, run in trace[trace["angle"] >= 0].groupby("run")]
+
+    def correlation(runs: np.ndarray) -> float:
+        pooled = np.concatenate([of_runs[int(run)] for run in runs.ravel()])
+        return float(spearmanr(pooled[:, 0], pooled[:, 1]).statistic)
+
+    found = bootstrap_interval(np.arange(len(of_runs)), correlation, seed=0, resamples=500)
+    return {"mean": found["estimate"], "low": found["low"], "high": found["high"]}
 
 
-def updates_to_share(ascents: Ascents, cell: str, rule: str, share: float = 0.9) -> float:
-    """Iterations to a share of a run's own total improvement, averaged over runs.
+def updates_to_share(ascents: Ascents, cell: str, rule: str, share: float = 0.9) -> np.ndarray:
+    """Iterations to a share of a run's own total improvement, by run: shape (R,).
 
     Scores averaged over tenths of the iterations, as single ones are noisy, linear between their middles; the total
     is from the mean initial score to the last tenth.
@@ -111,7 +130,7 @@ def updates_to_share(ascents: Ascents, cell: str, rule: str, share: float = 0.9)
     for scores in table.to_numpy():
         improvement = np.maximum.accumulate((np.r_[initial, scores] - initial) / (scores[-1] - initial))
         needed.append(np.interp(share, improvement, middles))
-    return float(np.mean(needed))
+    return np.array(needed)
 
 
 def rise_of_policy_constant(ascents: Ascents, cell: str, rule: str) -> float:
@@ -133,9 +152,9 @@ def last_over_first(ascents: Ascents, cell: str, rule: str, quantity: str) -> fl
     return float(ascents.per_run(cell, rule, quantity, [9]).mean() / first)
 
 
-def share_of_rise_in_first_quarter(ascents: Ascents, cell: str, rule: str) -> float:
-    """Of the rise of the 2-norm of the gradient's constants from the first to the last iteration."""
-    curve = ascents.curve(cell, rule, "lipschitz_norm")
+def share_of_rise_in_first_quarter(ascents: Ascents, cell: str, rule: str, quantity: str = "policy_constant") -> float:
+    """Of the rise of the mean over runs of a quantity from the first to the last iteration."""
+    curve = ascents.curve(cell, rule, quantity)
     quarter = np.interp(ascents.spec(cell)["iterations"] / 4, curve["iteration"], curve["mean"])
     return float((quarter - curve["mean"].iloc[0]) / (curve["mean"].iloc[-1] - curve["mean"].iloc[0]))
 
@@ -202,6 +221,12 @@ def summary(ascents: Ascents, cells: Iterable[str]) -> pd.DataFrame:
 def _in_words(values: np.ndarray) -> str:
     interval = mean_interval(values, seed=0)
     return f"{interval['mean']:.4f} [{interval['low']:.4f}, {interval['high']:.4f}]"
+
+
+def largest_parameter_ratio(ascents: Ascents, cell: str, rule: str, index: int = 1) -> float:
+    """Largest absolute mean over runs of a parameter over that of the first, both over recorded iterations."""
+    sizes = [ascents.curve(cell, rule, f"theta_{i}")["mean"].abs().max() for i in (index, 0)]
+    return float(sizes[0] / sizes[1])
 
 
 def mean_final_parameters(ascents: Ascents, cell: str, rule: str) -> np.ndarray:

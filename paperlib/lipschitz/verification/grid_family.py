@@ -77,10 +77,10 @@ def _transitions(s: np.ndarray, a: np.ndarray, slope: float, *, bend: float, gai
     shape = (1 - bend) * s + bend * np.sin(2 * s) / 2
     target = slope * (shape[:, None] + gain * a)
     offsets = 0.4 * noise * np.array([-1.0, 0.0, 1.0])
-    return sum(_round_at_random(s, np.clip(target + offset, -1, 1)) / len(offsets) for offset in offsets)
+    return sum(round_at_random(s, np.clip(target + offset, -1, 1)) / len(offsets) for offset in offsets)
 
 
-def _round_at_random(grid: np.ndarray, x: np.ndarray) -> np.ndarray:
+def round_at_random(grid: np.ndarray, x: np.ndarray) -> np.ndarray:
     """Probabilities of the two grid points around each x that have x as their mean: shape x.shape + (S,)."""
     step = grid[1] - grid[0]
     return np.clip(1 - np.abs(x[..., None] - grid) / step, 0, None)

@@ -242,16 +242,52 @@ def quadratic_bound(gradient: np.ndarray, lipschitz: np.ndarray, update: np.ndar
     return float(gradient @ update - 0.5 * np.linalg.norm(lipschitz) * (update @ update))
 
 
-def ascent_ends_flat(number: int, *, rule: Rule = sss_slc, iterations: int = 4000, seed: int = 0) -> float:
-    """Largest final over initial gradient norm of ascent by the rule, with global constants, from random starts."""
-    worst = 0.0
+def ascent_ends(
+    number: int, *, rule: Rule = sss_slc, iterations: int = 4000, at_saddles: bool = False, seed: int = 0
+) -> dict[str, float]:
+    """Where ascent by the rule with global constants ends, largest over random functions: final over initial gradient
+    norm (gradient), and largest eigenvalue of the Hessian over the 2-norm of the constants (curvature).
+
+    at_saddles: start quadratics that have a saddle there, for which nothing moves, instead of at random.
+    """
+    worst = {"gradient": 0.0, "curvature": 0.0}
     for j, theta, _ in cases(number, seed=seed):
-        if isinstance(j, Quadratic):  # the random ones have no maximum
+        first = np.linalg.norm(j.gradient(theta))
+        if isinstance(j, Quadratic) and not at_saddles:  # the random ones have no maximum
             j = Quadratic(j.linear, j.curvature @ j.curvature + 0.05 * np.eye(j.dimension))
-        bound, first = j.largest_constants(), np.linalg.norm(j.gradient(theta))
+            first = np.linalg.norm(j.gradient(theta))
+        elif isinstance(j, Quadratic):
+            theta = np.linalg.solve(j.curvature, j.linear)
+        bound = j.largest_constants()
         for _ in range(iterations):
             if np.linalg.norm(j.gradient(theta)) < 1e-4 * first:
                 break
             theta = theta + rule(j.gradient(theta), bound).update
-        worst = max(worst, np.linalg.norm(j.gradient(theta)) / first)
-    return float(worst)
+        curvature = np.linalg.eigvalsh(j.hessian(theta))[-1] / np.linalg.norm(bound)
+        worst["gradient"] = max(worst["gradient"], float(np.linalg.norm(j.gradient(theta)) / first))
+        worst["curvature"] = max(worst["curvature"], float(curvature))
+    return worst
+
+
+# Steepest ascent
+
+
+def steepest_direction(j: SmoothReturn, theta: np.ndarray, norm: float, length: float = 1e-5) -> np.ndarray:
+    """The update (2,) of p-norm `length` that raises a function of two parameters most, of 7,200 directions."""
+    angles = np.linspace(0, 2 * np.pi, 7200, endpoint=False)
+    directions = np.stack([np.cos(angles), np.sin(angles)], axis=1)
+    updates = length * directions / np.linalg.norm(directions, ord=norm, axis=1, keepdims=True)
+    return updates[np.argmax([j.value(theta + update) for update in updates])]
+
+
+def steepest_against_gradient(number: int, *, direction=steepest_direction, seed: int = 0) -> dict[str, float]:
+    """Smallest cosine between the gradient and the steepest update, functions of two parameters, by p."""
+    smallest, drawn = {f"p = {norm}": 1.0 for norm in NORMS}, cases(30 * number, seed=seed)
+    pairs = [(j, theta) for j, theta, _ in drawn if j.dimension == 2][:number]
+    for j, theta in pairs:
+        gradient = j.gradient(theta)
+        for norm in NORMS:
+            update = direction(j, theta, norm)
+            cosine = (update @ gradient) / (np.linalg.norm(update) * np.linalg.norm(gradient))
+            smallest[f"p = {norm}"] = min(smallest[f"p = {norm}"], float(cosine))
+    return smallest

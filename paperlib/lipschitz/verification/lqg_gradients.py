@@ -12,10 +12,13 @@ import numpy as np
 from paperlib.lipschitz.ascent import take_step
 from paperlib.lipschitz.constants import MDPConstants, PolicyConstants
 from paperlib.lipschitz.domains import LQG
+from paperlib.lipschitz.estimated_constants import estimate_constants, random_transitions
 from paperlib.lipschitz.exact_lqg import ExactLQG
 from paperlib.lipschitz.gpomdp import SimulatedReturns, expected_return
 from paperlib.lipschitz.lqg_iterations import problem_of
 from paperlib.lipschitz.verification.lqg_steps import START
+from paperlib.lipschitz.verification.outcomes import count
+from paperlib.repro.statistics import bootstrap_interval
 
 # Constants
 
@@ -66,6 +69,20 @@ def _searched_constants(domain: LQG, theta: float, cells: int = 200, close: floa
     }
 
 
+def estimated_over_true(domain: LQG, transitions: int, seed: int) -> dict[str, float]:
+    """Constants estimated from random transitions over the derived ones, by constant."""
+    data = random_transitions(domain, transitions, np.random.default_rng(seed))
+    estimate, true = estimate_constants(*data, discount=domain.discount), domain.constants()
+    names = {"L_P": "transition", "L_R": "reward", "R": "reward_bound"}
+    return {name: getattr(estimate, field) / getattr(true, field) for name, field in names.items()}
+
+
+def smallest_estimate(domain: LQG, transitions: int = 300, sets: int = 20) -> dict[str, float]:
+    """The smallest of `estimated_over_true` over data sets, by constant."""
+    rows = [estimated_over_true(domain, transitions, seed) for seed in range(sets)]
+    return {name: float(min(row[name] for row in rows)) for name in rows[0]}
+
+
 # Ways to estimate the gradient
 
 
@@ -112,23 +129,31 @@ def root_mean_square(errors: np.ndarray) -> float:
 PERTURBATIONS = (0.05, 0.1, 0.2, 0.4, 0.8)
 
 
-def estimator_errors(domain: LQG, theta: float, episodes: int, repetitions: int, seed: int = 0) -> dict[str, float]:
-    """Root mean square errors of GPOMDP and of finite differences with each perturbation, same number of episodes."""
+def estimator_errors(
+    domain: LQG, theta: float, episodes: int, repetitions: int, seed: int = 0
+) -> dict[str, np.ndarray]:
+    """Errors (repetitions,) of GPOMDP and of finite differences with each perturbation, same number of episodes."""
     returns = SimulatedReturns(domain, episodes, 100, seed)
     exact = ExactLQG(domain).estimate(np.array([[theta]])).gradient[0, 0]
     estimates = returns.estimate(np.full((repetitions, 1), theta), 0).gradient[:, 0]
-    errors = {"GPOMDP": root_mean_square(estimates - exact)}
+    errors = {"GPOMDP": estimates - exact}
     for h in PERTURBATIONS:
-        differences = finite_difference_errors(
+        errors[f"differences, h = {h:g}"] = finite_difference_errors(
             domain, theta, h, episodes=episodes, repetitions=repetitions, noisy=True, seed=seed + 1
         )
-        errors[f"differences, h = {h:g}"] = root_mean_square(differences)
     return errors
 
 
-def likelihood_ratio_over_differences(errors: dict[str, float]) -> float:
-    """GPOMDP's error over that of finite differences with the best perturbation."""
-    return errors["GPOMDP"] / min(error for name, error in errors.items() if name != "GPOMDP")
+def likelihood_ratio_over_differences(errors: dict[str, np.ndarray]) -> dict[str, float]:
+    """GPOMDP's root mean square error over that of finite differences with the best perturbation: {mean, low, high}."""
+    others = [errors[name] for name in errors if name != "GPOMDP"]
+
+    def ratio(columns: np.ndarray) -> float:
+        sizes = np.sqrt(np.mean(columns**2, axis=0))
+        return float(sizes[0] / sizes[1:].min())
+
+    found = bootstrap_interval(np.stack([errors["GPOMDP"], *others], axis=1), ratio, seed=0)
+    return {"mean": found["estimate"], "low": found["low"], "high": found["high"]}
 
 
 def variance_with_baseline(domain: LQG, parameters: np.ndarray, repetitions: int, baseline: bool = True) -> float:
@@ -180,16 +205,32 @@ def broken_guarantees(
 
     The improvement is exact. Both should be zero; with the exact gradient the first is.
     """
+    realised, guaranteed = _improvements_by_estimate(domain, rule, theta, episodes, runs, seed)
+    return {
+        "below the guarantee": float((realised < guaranteed).mean()),
+        "worse than before": float((realised < 0).mean()),
+    }
+
+
+def worsened_by_estimate(
+    domain: LQG, optimum: float, *, rule: str = "sss_slc", episodes: int = 500, runs: int = 100, seed: int = 0
+) -> dict[str, int]:
+    """Updates by GPOMDP estimates, from the start and from 0.01 before the optimum, that lower the exact return."""
+    places = (START, optimum - 0.01)
+    realised = [_improvements_by_estimate(domain, rule, theta, episodes, runs, seed)[0] for theta in places]
+    return count(np.concatenate(realised) >= 0)
+
+
+def _improvements_by_estimate(
+    domain: LQG, rule: str, theta: float, episodes: int, runs: int, seed: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Exact and guaranteed improvement of updates by GPOMDP estimates, each (runs,)."""
     problem, start = problem_of(domain), np.full((runs, 1), theta)
     gradient = SimulatedReturns(domain, episodes, 100, seed).estimate(start, 0).gradient
     step = take_step(problem, rule, start, gradient)
     exact = problem.returns.estimate(np.array([[theta]])).gradient[0, 0]
     curvature = _slope_of_gradient(problem.returns, theta)
-    realised = step.update[:, 0] * exact + 0.5 * curvature * step.update[:, 0] ** 2
-    return {
-        "below the guarantee": float((realised < step.guarantee).mean()),
-        "worse than before": float((realised < 0).mean()),
-    }
+    return step.update[:, 0] * exact + 0.5 * curvature * step.update[:, 0] ** 2, step.guarantee
 
 
 def _slope_of_gradient(returns: ExactLQG, theta: float, h: float = 1e-3) -> float:

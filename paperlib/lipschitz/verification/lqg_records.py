@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from paperlib.lipschitz.lqg_experiment import LQGCell
-from paperlib.lipschitz.verification.outcomes import count
+from paperlib.lipschitz.verification.outcomes import count, ratio_of_means
 from paperlib.repro.statistics import mean_interval, probability_of_improvement
 from paperlib.repro.store import Record
 
@@ -51,8 +51,8 @@ def spread_failures(runs: pd.DataFrame, exact: pd.DataFrame) -> dict[str, int]:
     )
 
 
-def advantage_at_small_a(runs: pd.DataFrame) -> dict[str, float]:
-    """Mean iterations of AGSS over those of the Lipschitz rule at gamma 0.9, sigma 0.5, by A up to 0.4.
+def advantage_at_small_a(runs: pd.DataFrame) -> dict[str, dict[str, float]]:
+    """Mean iterations of AGSS over those of the Lipschitz rule at gamma 0.9, sigma 0.5, by A up to 0.4, with intervals.
 
     KeyError if runs of these cells were cut off.
     """
@@ -61,7 +61,8 @@ def advantage_at_small_a(runs: pd.DataFrame) -> dict[str, float]:
         if (gamma, sigma) == (0.9, 0.5) and a <= 0.4:
             if any((part["iterations"] < 0).any() for part in rules.values()):
                 raise KeyError(f"runs of A = {a:g} were cut off")
-            ratios[f"A = {a:g}"] = float(rules["agss"]["iterations"].mean() / rules["sss_slc"]["iterations"].mean())
+            needed = {rule: part["iterations"].to_numpy() for rule, part in rules.items()}
+            ratios[f"A = {a:g}"] = ratio_of_means(needed["agss"], needed["sss_slc"])
     return ratios
 
 

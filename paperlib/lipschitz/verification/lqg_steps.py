@@ -237,6 +237,20 @@ def improvements(rule: str, grid: Grid, per_cell: int, scale: float = 1.0) -> Im
     return Improvements(*(np.concatenate(column) for column in zip(*parts, strict=True)))
 
 
+def looseness(rule: str, grid: Grid = GRID, tables: Tables = table_of) -> dict[str, float]:
+    """The best step along the exact gradient at the start over the step a rule's bound makes best, by cell.
+
+    With one parameter the best step is the one that ends in the optimum.
+    """
+    ratios = {}
+    for cell in grid:
+        table = tables(cell, rule)
+        at_start = int(np.argmin(np.abs(table.parameters - START)))
+        best = (table.optimum - table.parameters[at_start]) / table.gradients[at_start]
+        ratios["A = {:g}, gamma = {:g}, sigma = {:g}".format(*cell)] = float(best / table.step_sizes[at_start])
+    return ratios
+
+
 COMBINATION_GRID: Grid = list(itertools.product((0.2, 0.4, 0.8, 0.9), (0.8, 0.9, 0.95), (0.5, 1.0)))
 """Margins of either sign."""
 

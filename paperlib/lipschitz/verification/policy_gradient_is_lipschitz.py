@@ -18,6 +18,7 @@ from paperlib.lipschitz.finite_mdp import (
     joint_distribution,
     lipschitz_over_pairs,
     policy_gradient,
+    state_transitions,
     state_values,
 )
 from paperlib.lipschitz.kantorovich import kantorovich, kantorovich_on_line
@@ -272,40 +273,76 @@ def q_step_failures(cases: list[Case], *, factor: float = 1.0) -> dict[str, int]
     return count(map(holds, cases))
 
 
+# The condition of Lemma 1
+
+
+def constants_as_printed(mdp: MDPConstants, policy: PolicyConstants) -> np.ndarray:
+    """L_Q (Lemma 1), L_zeta(theta) (Lemma 4) and L_Q(theta) (Theorem 2), with no condition on the margin: (3,)."""
+    margin = chain.contraction_margin(mdp, policy)
+    in_parameters = mdp.discount * mdp.reward * policy.parameters / ((1 - mdp.discount) * margin)
+    return np.array([mdp.reward / margin, policy.parameters / margin, in_parameters])
+
+
 def gradient_constants_as_printed(mdp: MDPConstants, policy: PolicyConstants) -> np.ndarray:
     """Theorem 3's constants from the formulas as printed, with no condition on the margin: shape (d,)."""
-    margin = chain.contraction_margin(mdp, policy)
-    value, l_q = mdp.reward_bound / (1 - mdp.discount), mdp.reward / margin
-    q_parameters = mdp.discount * mdp.reward * policy.parameters / ((1 - mdp.discount) * margin)
+    l_q, l_zeta, l_q_parameters = constants_as_printed(mdp, policy)
+    value = mdp.reward_bound / (1 - mdp.discount)
     eta = value * policy.score_state_action + policy.score_bound * l_q
-    eta_parameters = value * policy.score_parameters + policy.score_bound * q_parameters
-    return (eta * policy.parameters / margin + eta_parameters) / (1 - mdp.discount)
+    eta_parameters = value * policy.score_parameters + policy.score_bound * l_q_parameters
+    return (eta * l_zeta + eta_parameters) / (1 - mdp.discount)
 
 
-def contraction_needed_failures(number: int, *, formula=gradient_constants_as_printed, seed: int = 0) -> dict[str, int]:
-    """Settings on both sides of the condition where the gradient's constants are finite and positive without it, or
+def applies(mdp: MDPConstants, policy: PolicyConstants, formula=constants_as_printed) -> tuple[bool, bool]:
+    """Whether the constants as printed are finite and positive, and whether the library gives those of the gradient."""
+    values = formula(mdp, policy)
+    try:
+        given = bool((chain.gradient_lipschitz(mdp, policy) > 0).all())
+    except NotAContraction:
+        given = False
+    return bool((np.isfinite(values) & (values > 0)).all()), given
 
-    not so with it. Without it two factors of the formula are negative, and their product may be positive.
+
+def applicability_failures(number: int, *, formula=constants_as_printed, seed: int = 0) -> dict[str, int]:
+    """Settings on both sides of the condition, by turns, where the method applies beyond it, or not within it."""
+    generator, outcomes = np.random.default_rng(seed), []
+    for index in range(number):
+        within = bool(index % 2)
+        constants = draw_constants(generator, POSITIVE_MARGIN if within else (1.05, 3.0))
+        outcomes.append(applies(*constants, formula) == (within, within))
+    return count(outcomes)
+
+
+def hidden_by_the_formula(number: int, *, seed: int = 0) -> int:
+    """Of as many settings beyond the condition, those where Theorem 3's formula returns positive numbers all the same:
+    two of its factors are negative there.
     """
-    generator, outcomes = np.random.default_rng(seed), []
-    for index in range(number):
-        mdp, policy = draw_constants(generator, POSITIVE_MARGIN if index % 2 else (1.05, 3.0))
-        values = formula(mdp, policy)
-        outcomes.append(bool((np.isfinite(values) & (values > 0)).all()) == bool(index % 2))
-    return count(outcomes)
+    generator, hidden = np.random.default_rng(seed), 0
+    for _ in range(number):
+        values = gradient_constants_as_printed(*draw_constants(generator, (1.05, 3.0)))
+        hidden += bool((np.isfinite(values) & (values > 0)).all())
+    return hidden
 
 
-def chain_refuses(number: int, *, seed: int = 0) -> dict[str, int]:
-    """Settings on both sides where the library gives constants without a positive margin, or refuses them with one."""
-    generator, outcomes = np.random.default_rng(seed), []
-    for index in range(number):
-        mdp, policy = draw_constants(generator, POSITIVE_MARGIN if index % 2 else (1.05, 3.0))
-        try:
-            given = bool((chain.gradient_lipschitz(mdp, policy) > 0).all())
-        except NotAContraction:
-            given = False
-        outcomes.append(given == bool(index % 2))
-    return count(outcomes)
+def kernel_factor(case: Case) -> float:
+    """gamma times the largest ratio of Kantorovich distances after and before one step of the policy's kernel, exact.
+
+    Point masses on neighbouring states are the worst pair.
+    """
+    kernel = state_transitions(case.mdp, case.policy.probabilities(case.theta))
+    after = kantorovich_on_line(case.mdp.states, kernel[1:], kernel[:-1])
+    return case.mdp.discount * float((after / np.diff(case.mdp.states)).max())
+
+
+def beyond_and_contracting(cases: list[Case], factor=kernel_factor) -> dict[str, int]:
+    """Cases beyond the condition whose discounted kernel contracts."""
+    beyond = [case for case in cases if chain.contraction_margin(*case.constants()) <= 0]
+    return count(factor(case) >= 1 for case in beyond)
+
+
+def within_and_not_contracting(cases: list[Case], factor=kernel_factor) -> dict[str, int]:
+    """Cases within the condition whose discounted kernel does not contract by gamma L_P (1 + L_pi)."""
+    margins = [(case, float(chain.contraction_margin(*case.constants()))) for case in cases]
+    return count(factor(case) <= (1 - margin) * (1 + 1e-9) for case, margin in margins if margin > 0)
 
 
 # Where the slack of Theorem 3 comes from

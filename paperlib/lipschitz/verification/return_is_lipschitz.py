@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 import ot
 import sympy as sp
-from scipy.stats import wasserstein_distance
+from scipy.stats import spearmanr, wasserstein_distance
 
 from paperlib.lipschitz import constants
 from paperlib.lipschitz.constants import MDPConstants, NotAContraction, PolicyConstants
@@ -26,8 +26,15 @@ from paperlib.lipschitz.finite_mdp import (
     state_transitions,
 )
 from paperlib.lipschitz.kantorovich import kantorovich_by_cost, kantorovich_on_line
-from paperlib.lipschitz.verification.grid_family import CUBE_DIMENSION, Case, case_from, random_points
+from paperlib.lipschitz.verification.grid_family import (
+    CUBE_DIMENSION,
+    Case,
+    case_from,
+    random_points,
+    round_at_random,
+)
 from paperlib.lipschitz.verification.lipschitz_mdps import future_states_by_series
+from paperlib.lipschitz.verification.outcomes import count as counted
 from paperlib.lipschitz.verification.random_constants import POSITIVE_MARGIN, draw_constants
 
 Constant = Callable[[MDPConstants, PolicyConstants], np.ndarray]
@@ -332,6 +339,19 @@ def state_independent_error(
     return max(errors)
 
 
+def dependence(case: Case) -> float:
+    """How much actions depend on states: K between the joint distribution and the product of its two marginals."""
+    comparison = Comparison.of(case)
+    zeta = comparison.joint[0]
+    return comparison.transport(zeta, np.outer(zeta.sum(axis=1), zeta.sum(axis=0)))
+
+
+def dependence_correlation(cases: Sequence[Case], measure: Callable[[Case], float] = dependence) -> float:
+    """Rank correlation over cases between L_{pi^theta} and how much actions depend on states."""
+    constants_of = [float(case.constants()[1].state) for case in cases]
+    return float(spearmanr(constants_of, [measure(case) for case in cases]).statistic)
+
+
 # Lemma 3
 
 
@@ -465,6 +485,57 @@ def lemma_4(case: Case, constant: Constant = constants.joint_lipschitz) -> float
 def theorem_1(case: Case, constant: Constant = constants.return_lipschitz) -> float:
     """|J - J'| over L_J(theta) d(theta, theta')."""
     return ratio(Comparison.of(case).return_difference, float(constant(*case.constants())) * case.distance())
+
+
+class RoundedPolicy(NamedTuple):
+    """The action theta'phi(s), clipped, and rounded at random to its two neighbours on the grid so that means are kept.
+
+    Kantorovich distances of its actions are those of the means (Assumption 2). Its score has no bound: the probability
+    of a neighbour changes with the mean at a constant rate, however small it is (no Assumption 3).
+    """
+
+    mdp: GridMDP
+    features: np.ndarray
+
+    def probabilities(self, theta: np.ndarray) -> np.ndarray:
+        """pi^theta(a|s), shape (S, A)."""
+        return round_at_random(self.mdp.actions, self._mean(theta))
+
+    def constants(self, theta: np.ndarray) -> PolicyConstants:
+        """Those of Assumption 2; the others, which do not exist, are zero."""
+        slopes = np.abs(np.diff(self._mean(theta))) / np.diff(self.mdp.states)
+        none = np.zeros((3, len(theta)))
+        return PolicyConstants(slopes.max(), np.linalg.norm(self.features, axis=1).max(), *none)
+
+    def with_large_score(self, theta: np.ndarray, gap: float = 1e-7) -> tuple[np.ndarray, float]:
+        """theta with its constant feature shifted until the mean in the middle state is `gap` above the middle action,
+        and the largest score component of that feature there.
+        """
+        s, a = len(self.mdp.states) // 2, len(self.mdp.actions) // 2
+        moved = theta + np.eye(len(theta))[0] * (self.mdp.actions[a] + gap - self.features[s] @ theta)
+        probability = self.probabilities(moved)[s]
+        slope = 1 / np.diff(self.mdp.actions)[a]  # of the neighbours' probabilities in the mean
+        return moved, float((slope / probability[probability > 0]).max())
+
+    def _mean(self, theta: np.ndarray) -> np.ndarray:
+        return np.clip(self.features @ theta, self.mdp.actions[0], self.mdp.actions[-1])
+
+
+def without_assumption_3_failures(
+    cases: Iterable[Case], constant: Constant = constants.return_lipschitz, score: float = 1e6
+) -> dict[str, int]:
+    """Policies with a score above `score` whose returns differ by more than the constant allows, margins positive."""
+    outcomes = []
+    for case in cases:
+        policy, mdp = RoundedPolicy(case.mdp, case.policy.features), case.mdp.constants()
+        theta, largest_score = policy.with_large_score(case.theta)
+        of_policy = policy.constants(theta)
+        if constants.contraction_margin(mdp, of_policy) <= 0:
+            continue
+        pair = Comparison(case.mdp, policy.probabilities(theta), policy.probabilities(case.other))
+        bound = float(constant(mdp, of_policy)) * float(np.linalg.norm(theta - case.other))
+        outcomes.append(largest_score >= score and pair.return_difference <= bound * (1 + 1e-9))
+    return counted(outcomes)
 
 
 class Symbols(NamedTuple):

@@ -15,10 +15,13 @@ from paperlib.lipschitz.verification.ascent_records import (
     better,
     better_at_the_end,
     coefficient_of_variation,
+    improvements,
+    largest_parameter_ratio,
     mean_improvement,
     rise_of_policy_constant,
     updates_to_share,
 )
+from paperlib.lipschitz.verification.outcomes import ratio_of_means
 from paperlib.repro.statistics import probability_of_improvement
 
 PRINTED_RULES = (*LIPSCHITZ, "agss")
@@ -50,9 +53,23 @@ def first_scenario_easier(ascents: Ascents, easier: str = "north", harder: str =
 # Fig. 4
 
 
-def slowdown_at_low_speed(ascents: Ascents) -> dict[str, float]:
-    """Iterations to 90 % of a run's own improvement, slow over fast, by rule."""
-    return slow_over_fast(updates_to_share, ascents, "north")
+def effect_of_speed(ascents: Ascents) -> dict[str, dict[str, float]]:
+    """Of the two speeds the larger mean over the smaller, with intervals, by rule: improvement in the last tenth of
+    iterations, and iterations to 90 % of a run's own improvement.
+    """
+    effects = {}
+    for rule in LIPSCHITZ:
+        ends, times = (
+            [measure(ascents, f"north {speed}", rule) for speed in SPEEDS]
+            for measure in (_at_the_end, updates_to_share)
+        )
+        effects[f"{LABELS[rule]}, improvement"] = ratio_of_means(*sorted(ends, key=np.mean, reverse=True))
+        effects[f"{LABELS[rule]}, time"] = ratio_of_means(*sorted(times, key=np.mean, reverse=True))
+    return effects
+
+
+def _at_the_end(ascents: Ascents, cell: str, rule: str) -> np.ndarray:
+    return improvements(ascents, cell, rule, [9])
 
 
 def agss_falls_behind(ascents: Ascents, leader: str = "mss_mlc", follower: str = "agss") -> dict[str, dict]:
@@ -110,13 +127,13 @@ def first_component_share(ascents: Ascents, cell: str) -> dict[str, float]:
     return {LABELS[r]: float(ascents.per_run(cell, r, "first_component", [0]).mean()) for r in LIPSCHITZ}
 
 
-def early_steps_at_low_speed(ascents: Ascents) -> dict[str, float]:
-    """Mean step over the first tenth of iterations, slow over fast, by rule."""
-
-    def early(ascents: Ascents, cell: str, rule: str) -> float:
-        return float(ascents.per_run(cell, rule, "step_size", [0]).mean())
-
-    return slow_over_fast(early, ascents, "east")
+def early_steps_at_low_speed(ascents: Ascents) -> dict[str, dict[str, float]]:
+    """Mean step over the first tenth of iterations, slow over fast with intervals, by rule."""
+    early = {
+        rule: [ascents.per_run(f"east {speed}", rule, "step_size", [0]) for speed in ("slow", "fast")]
+        for rule in LIPSCHITZ
+    }
+    return {LABELS[rule]: ratio_of_means(*steps) for rule, steps in early.items()}
 
 
 def rise_at_low_speed(ascents: Ascents) -> dict[str, float]:
@@ -133,6 +150,11 @@ def agss_step_at_low_speed(ascents: Ascents, rule: str = "agss") -> float:
     """Mean step over all iterations, slow over fast."""
     slow, fast = (ascents.per_run(f"east {speed}", rule, "step_size").mean() for speed in ("slow", "fast"))
     return float(slow / fast)
+
+
+def share_of_the_second_parameter(ascents: Ascents, cell: str, rule: str = "mss_mlc") -> float:
+    """How large a rule's second parameter gets beside its first, as a share of the same of SSS-MLC."""
+    return largest_parameter_ratio(ascents, cell, rule) / largest_parameter_ratio(ascents, cell, "sss_mlc")
 
 
 def largest_heading_change(ascents: Ascents, cell: str, domain: ShipSteering, steps: int = 30) -> float:

@@ -14,6 +14,7 @@ import numpy as np
 from scipy.optimize import minimize, minimize_scalar
 
 from paperlib.lipschitz.constants import PolicyConstants, gradient_lipschitz
+from paperlib.lipschitz.domains import LQG
 from paperlib.lipschitz.step_sizes import StepSize, agss, improvement_bound, mss_mlc, sss_mlc, sss_slc
 from paperlib.lipschitz.verification import algorithm1
 from paperlib.lipschitz.verification.lemma8 import cases, random_problem
@@ -102,13 +103,13 @@ def several_step_sizes_violations(number: int, *, bound=several_step_sizes_bound
 # Concavity of (22), in x = A|g|
 
 
-def midpoint_failures(number: int, *, seed: int = 0) -> dict[str, int]:
+def midpoint_failures(number: int, *, norm: float = 2, bound=improvement_bound, seed: int = 0) -> dict[str, int]:
     """Pairs of updates whose midpoint lies below the chord; the first pair is around the first axis, L2 = 2 L1."""
     generator = np.random.default_rng(seed)
 
     def above_chord(g, lipschitz, x, y):
-        ends = improvement_bound(g, lipschitz, x) + improvement_bound(g, lipschitz, y)
-        return bool(improvement_bound(g, lipschitz, (x + y) / 2) >= ends / 2 - 1e-9 * (1 + abs(ends)))
+        ends = bound(g, lipschitz, x, norm) + bound(g, lipschitz, y, norm)
+        return bool(bound(g, lipschitz, (x + y) / 2, norm) >= ends / 2 - 1e-9 * (1 + abs(ends)))
 
     def pair():
         g, lipschitz = random_problem(generator)
@@ -329,6 +330,19 @@ def advantage_falls(number: int, *, cut: bool, rule: Rule = mss_mlc, seed: int =
     return count(outcomes)
 
 
+def gain_left_along_gradient(number: int, *, direction=np.abs, seed: int = 0) -> float:
+    """Largest share of MSS-MLC's guarantee beyond SSS-MLC's that is left in the gradient's direction, at the best
+    length there. direction: of |g| what is taken for that of the update.
+    """
+    shares = [0.0]
+    for g, lipschitz in problems(number, seed=seed):
+        several, single = guarantee_of(mss_mlc)(g, lipschitz), guarantee_of(sss_mlc)(g, lipschitz)
+        if several > single * (1 + 1e-6):
+            left = algorithm1.best_along(direction(g), np.abs(g), lipschitz).guarantee - single
+            shares.append(left / (several - single))
+    return float(max(shares))
+
+
 def parallel_difference(number: int, *, rule: Rule = mss_mlc, seed: int = 0) -> float:
     """Largest relative difference between the updates of a rule and SSS-MLC where L is proportional to |g|."""
     generator, worst = np.random.default_rng(seed), 0.0
@@ -370,7 +384,30 @@ def agss_error(number: int, *, rule=agss, seed: int = 0) -> dict[str, float]:
     return worst
 
 
+def exponent_of_feature_bound(rule=agss, largest: float = 10.0) -> float:
+    """Slope of the logarithm of the AGSS step on that of M_phi, from 1 to `largest`."""
+    others = {"discount": 0.9, "standard_deviation": 0.5, "action_volume": 4.0, "reward_bound": 4.0}
+    steps = [rule(np.array([1.0, -0.5]), feature_bound=m, **others).step_sizes[0] for m in (1.0, largest)]
+    return float(np.log(steps[1] / steps[0]) / np.log(largest))
+
+
 # The constants behind the step size
+
+
+def growth_towards_the_edge(*, formula=gradient_lipschitz) -> float:
+    """Growth of Theorem 3's constant on LQG from where the margin is a tenth of that at theta = 0 to where it is a
+    millionth, gamma = 0.9, sigma = 0.5: smallest over A.
+    """
+    growths = []
+    for a in (0.1, 0.3, 0.5):
+        domain = LQG(a, discount=0.9, standard_deviation=0.5)
+        product = domain.discount * a
+        constants = []
+        for share in (0.1, 1e-6):
+            theta = -(1 - product) * (1 - share) / product  # where the margin is this share of 1 - gamma L_P
+            constants.append(float(formula(domain.constants(), domain.policy().constants([theta]))[0]))
+        growths.append(constants[1] / constants[0])
+    return float(min(growths))
 
 
 def smaller_constants_failures(number: int, *, formula=gradient_lipschitz, seed: int = 0) -> dict[str, int]:

@@ -15,7 +15,7 @@ import torch
 from paperlib.pave.checkpoints import TrainedNetworks
 from paperlib.pave.evaluation import episode_table, play_episodes
 from paperlib.pave.experiments import tidy
-from paperlib.pave.recorded_runs import NotRecorded, RecordedRuns
+from paperlib.pave.recorded_runs import RecordedRuns
 from paperlib.repro.statistics import mean_interval
 from paperlib.repro.store import Record
 
@@ -111,10 +111,30 @@ def critic_side_means(runs: RecordedRuns, printed: pd.DataFrame, environment: st
 
 
 def flatter_than_base(runs: RecordedRuns) -> dict[str, dict[str, float]]:
-    """Needs |lambda_max(H_aa)| at single visited states, which recorded geometry does not hold."""
-    raise NotRecorded(
-        (*cell, f"{m} with the networks of every run") for cell in (LUNAR, WALKER) for m in ("base", *CRITIC_SIDE)
-    )
+    """Probability that a run's median |lambda_max(H_aa)| is below one of Base's, per method and environment."""
+    runs.require((*cell, m) for cell in (LUNAR, WALKER) for m in ("base", *CRITIC_SIDE))
+    return {
+        f"{m}, {cell[0]}": runs.below(*cell, m, "base", "curvature_size_median")
+        for cell in (LUNAR, WALKER)
+        for m in CRITIC_SIDE
+    }
+
+
+def flattened_by_sn(runs: RecordedRuns) -> dict[str, float]:
+    """SN-Critic's mean M_sup and mean median |lambda_max(H_aa)| over Base's, per environment."""
+    return {
+        f"{measure}, {environment}": value
+        for measure in ("mixed_hessian_sup", "curvature_size_median")
+        for environment, value in ratio_to_base(runs, "sn_critic", measure).items()
+    }
+
+
+def spread_of_actions(runs: RecordedRuns, method: str = "sn_critic") -> dict[str, float]:
+    """Standard deviation of the action over visited states over half the action range, of the dimension where it is
+    largest, mean over runs, per environment.
+    """
+    runs.require((*cell, method) for cell in (LUNAR, WALKER))
+    return {cell[0]: float(runs.scores(*cell, method, "action_sd_largest").mean()) for cell in (LUNAR, WALKER)}
 
 
 def ratio_to_base(runs: RecordedRuns, method: str, measure: str) -> dict[str, float]:

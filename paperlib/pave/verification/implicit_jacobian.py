@@ -343,6 +343,16 @@ def flat_quartic(curvature: float, coupling: float = 1.0) -> InteriorMaxima:
     return InteriorMaxima("quartic", critic, action.pow(3) / coupling, action, torch.inf)
 
 
+def undriven_quadratic(curvature: float, coupling: float = 1.0) -> InteriorMaxima:
+    """Maximiser of a quadratic with H_aa = -diag(`curvature`, 1) and H_sa = (0, `coupling`)': no coupling drives the
+    flat direction.
+    """
+    hessian = torch.diag(torch.tensor([curvature, 1.0], dtype=torch.float64))
+    critic = QuadraticCritic(hessian, torch.tensor([[0.0], [coupling]], dtype=torch.float64))
+    states = torch.tensor([[0.4]], dtype=torch.float64)
+    return InteriorMaxima("undriven quadratic", critic, states, critic.maximiser(states).detach(), torch.inf)
+
+
 def sensitivity_slope(
     case: Callable[[float, float], InteriorMaxima],
     curvatures: Sequence[float],
@@ -350,14 +360,33 @@ def sensitivity_slope(
 ) -> tuple[float, list[float]]:
     """Log-log slope of ||J||_2, from central differences, against the curvature, and the norms themselves.
 
-    case: `flat_quadratic` or `flat_quartic`. coupling: H_sa as a function of the curvature, constant as printed.
+    case: `flat_quadratic`, `flat_quartic` or `undriven_quadratic`. coupling: H_sa as a function of the curvature,
+    constant as printed.
     """
-    norms = []
-    for curvature in curvatures:
-        maxima = case(curvature, coupling(curvature))
-        jacobian = finite_difference_jacobian(maxima, 1e-3 * maxima.states.abs().min().item())
-        norms.append(torch.linalg.matrix_norm(jacobian, ord=2).item())
+    norms = [_sensitivity(case(curvature, coupling(curvature))) for curvature in curvatures]
     return log_log_slope(curvatures, norms), norms
+
+
+def coupling_along(mixed: Tensor, direction: Tensor) -> Tensor:
+    """||u'H_sa||, how strongly the coupling drives a direction: mixed (B, d_a, d_s), direction u (B, d_a), (B,)."""
+    return torch.einsum("ba,bas->bs", direction, mixed).norm(dim=1)
+
+
+def driven_limit_error(maxima: InteriorMaxima, drive: Callable[[Tensor, Tensor], Tensor] = coupling_along) -> float:
+    """|mu ||J||_2 - drive(H_sa, u)| / ||H_sa||_2 at one maximiser, mu and u the flattest direction of H_aa.
+
+    J comes from central differences. It vanishes with mu if the limit of mu ||J|| is the drive.
+    """
+    mixed, action = maxima.hessians()
+    eigenvalues, vectors = torch.linalg.eigh(action)
+    scaled = -eigenvalues[:, -1] * _sensitivity(maxima)
+    return ((scaled - drive(mixed, vectors[:, :, -1])).abs() / torch.linalg.matrix_norm(mixed, ord=2)).item()
+
+
+def _sensitivity(maxima: InteriorMaxima) -> float:
+    """||J||_2 of a single maximiser by central differences, the step a thousandth of the state."""
+    jacobian = finite_difference_jacobian(maxima, 1e-3 * maxima.states.abs().min().item())
+    return torch.linalg.matrix_norm(jacobian, ord=2).item()
 
 
 def flattened(maxima: InteriorMaxima, curvature: float) -> InteriorMaxima:
@@ -452,13 +481,12 @@ def second_derivative_test(action: Tensor) -> Tensor:
     return torch.linalg.eigvalsh(action)[:, -1] < -1e-9
 
 
-def failures_of_strict_maxima(maxima: Sequence[InteriorMaxima], ceiling: float) -> dict[str, int]:
-    """Cases, and those with an eigenvalue of H_aa above `ceiling`; ValueError if one is visibly no strict maximum."""
+def curvature_of_strict_maxima(maxima: Sequence[InteriorMaxima]) -> float:
+    """Largest eigenvalue of H_aa over strict maxima; ValueError if one is visibly none."""
     for points in maxima:
         if beaten_nearby(points).any():
             raise ValueError(f"{points.label} holds a point that is no strict maximum")
-    curvature = torch.cat([largest_curvature(points) for points in maxima])
-    return {"cases": len(curvature), "failures": int((curvature > ceiling).sum())}
+    return torch.cat([largest_curvature(points) for points in maxima]).max().item()
 
 
 def failures_of_converse(
@@ -508,10 +536,10 @@ def constrained_policy_jacobian(mixed: Tensor, action: Tensor, active: Tensor) -
 # The learned policy beside the maximiser
 
 
-def action_gap_failures(
+def action_gap_excess(
     policy: Tensor, maximisers: Tensor, bound: Callable[[Tensor, Tensor], Tensor] = lambda best, own: best - own
-) -> dict[str, int]:
-    """Pairs of states at which the two action gaps together fall short of the difference in variation.
+) -> float:
+    """Largest excess, over pairs of states, of the difference in variation over the two action gaps together.
 
     policy, maximisers: pi(s) and a*(s) at the same states, (B, d_a). The inequality, over all pairs s != s':
     gap(s) + gap(s') >= ||a*(s) - a*(s')|| - ||pi(s) - pi(s')||.
@@ -521,7 +549,7 @@ def action_gap_failures(
     first, second = torch.triu_indices(len(gap), len(gap), offset=1)
     best = (maximisers[first] - maximisers[second]).norm(dim=1)
     own = (policy[first] - policy[second]).norm(dim=1)
-    return {"cases": len(first), "failures": int((gap[first] + gap[second] < bound(best, own) - 1e-9).sum())}
+    return (bound(best, own) - gap[first] - gap[second]).max().item()
 
 
 def policy_gradient_product(jacobian: Tensor, gradient: Tensor) -> Tensor:

@@ -98,7 +98,7 @@ def accuracy(
 def flatness(curvatures: Sequence[float], norms: Mapping[str, Sequence[float]], moves: Mapping[str, Sequence[float]]):
     """Left: ||J|| over the smallest curvature. Right: how far a gradient change of 1e-6 moves the maximiser."""
     figure, (left, right) = plt.subplots(1, 2, figsize=(10.0, 4.0))
-    for marker, (label, values) in zip("os", norms.items(), strict=True):
+    for marker, (label, values) in zip("os^", norms.items(), strict=True):
         left.loglog(curvatures, values, marker + "-", ms=5, label=label)
     left.set(ylabel=r"$\|J\|_2$, measured from the maximiser", title="$H_{sa}$ fixed, the surface flattens")
     for marker, (label, values) in zip("os", moves.items(), strict=True):

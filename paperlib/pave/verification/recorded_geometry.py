@@ -14,7 +14,8 @@ from scipy.stats import spearmanr
 from torch import nn
 
 from paperlib.pave.critic_geometry import mixed_hessian
-from paperlib.pave.evaluation import play_episodes
+from paperlib.pave.environments import environment_spec
+from paperlib.pave.evaluation import to_environment_units
 from paperlib.pave.example_critics import NetworkCritic
 from paperlib.pave.printed_tables import ENVIRONMENTS, METHODS
 from paperlib.pave.recorded_runs import NotRecorded, RecordedRuns
@@ -159,37 +160,37 @@ def mean_by_method(runs: RecordedRuns, measure: str, methods: Iterable[str] = ME
 
 
 def pointwise_bound_lower(runs: RecordedRuns) -> dict[str, dict[str, float]]:
-    """Needs the bound at single visited states, which recorded geometry does not hold: networks of every run do."""
-    raise NotRecorded((e, TD3, f"{m} with the networks of every run") for e in ENVIRONMENTS for m in ("base", "pave"))
+    """Probability that the median of ||H_sa||_2 / mu over PAVE's visited states with mu > 0 is below Base's, per
+    environment; where a run has no such state its bound is infinite.
+    """
+    _require(runs, ENVIRONMENTS, ("base", "pave"))
+    return {e: runs.below(e, TD3, "pave", "base", "pointwise_bound_median") for e in ENVIRONMENTS}
 
 
 def surfaces_of_all(runs: RecordedRuns) -> dict[str, int]:
-    """What the claims about surfaces count, from one network of each method in each environment, at a visited point of
-    Base; NotRecorded where networks are not kept.
+    """What the claims about surfaces count, from the first seed's critic of each method in each environment."""
+    return count_surfaces({e: surfaces_of(runs, e) for e in ENVIRONMENTS})
+
+
+def surfaces_of(runs: RecordedRuns, environment: str, algorithm: str = TD3) -> dict[str, dict[str, float]]:
+    """Per method the mean height and roughness of the surface around Base's point, over Base's steepest pair of
+    coordinates, at actions in environment units as published; NotRecorded where a critic or the point is not kept.
     """
-    missing = [(e, TD3, m) for e in ENVIRONMENTS for m in METHODS if not runs.has_networks(e, TD3, m)]
-    if missing:
-        raise NotRecorded((e, a, f"{m} with its networks") for e, a, m in missing)
-    heights = {e: _surfaces_of(runs, e) for e in ENVIRONMENTS}
-    return count_surfaces(heights)
+    critics = {m: NetworkCritic(runs.networks(environment, algorithm, m).critics[0]) for m in METHODS}
+    state, scaled = runs.point(environment, algorithm, "base")
+    spec = environment_spec(environment)
+    at = (torch.as_tensor(x).double() for x in (state, to_environment_units(scaled, spec.action_low, spec.action_high)))
+    state, action = at
+    pair = steepest_pair(critics["base"], state, action)
+    return {m: surface_measures(critic, state, action, pair) for m, critic in critics.items()}
 
 
-def _surfaces_of(runs: RecordedRuns, environment: str) -> dict[str, np.ndarray]:
-    critics = {m: runs.networks(environment, TD3, m) for m in METHODS}
-    episode = play_episodes(lambda s: critics["base"].act(s), environment, [[0]], backend="gymnasium")[0][0]
-    middle = len(episode.rewards) // 2
-    state, action = (torch.as_tensor(x[middle]).double() for x in (episode.observations, episode.environment_actions))
-    networks = {m: NetworkCritic(of.critics[0]) for m, of in critics.items()}
-    pair = steepest_pair(networks["base"], state, action)
-    return {m: surface(critic, state, action, pair)[0] for m, critic in networks.items()}
-
-
-def count_surfaces(heights: Mapping[str, Mapping[str, np.ndarray]]) -> dict[str, int]:
-    """Environments or surfaces that behave as claimed; heights by environment and method."""
-    mean = {e: {m: float(h.mean()) for m, h in of.items()} for e, of in heights.items()}
-    rough = {e: {m: roughness(h) for m, h in of.items()} for e, of in heights.items()}
-    alike = [0.5 <= mean[e][m] / mean[e]["base"] <= 2 for e in heights for m in ACTOR_SIDE]
-    jagged = [rough[e][m] >= 2 * rough[e]["pave"] for e in heights for m in METHODS if m != "pave"]
+def count_surfaces(surfaces: Mapping[str, Mapping[str, Mapping[str, float]]]) -> dict[str, int]:
+    """Environments or surfaces that behave as claimed; {height, roughness} by environment and method."""
+    mean = {e: {m: measures["height"] for m, measures in of.items()} for e, of in surfaces.items()}
+    rough = {e: {m: measures["roughness"] for m, measures in of.items()} for e, of in surfaces.items()}
+    alike = [0.5 <= mean[e][m] / mean[e]["base"] <= 2 for e in surfaces for m in ACTOR_SIDE]
+    jagged = [rough[e][m] >= 2 * rough[e]["pave"] for e in surfaces for m in METHODS if m != "pave"]
     return {
         "pave_lowest": environments_with_lowest(mean),
         "pave_smoothest": environments_with_lowest(rough),
@@ -256,17 +257,52 @@ def surface(
     critic: nn.Module, state: torch.Tensor, action: torch.Tensor, pair: tuple[int, int], points: int = 50
 ) -> tuple[np.ndarray, dict[str, np.ndarray]]:
     """||H_sa||_2 on a grid of +-1.0 in a state coordinate and +-1.5 in an action coordinate: (points, points), axes."""
-    axes = {"state": np.linspace(-1.0, 1.0, points), "action": np.linspace(-1.5, 1.5, points)}
+    axes = {"state": np.linspace(-HALF_WIDTHS[0], HALF_WIDTHS[0], points)}
+    axes["action"] = np.linspace(-HALF_WIDTHS[1], HALF_WIDTHS[1], points)
     moved = np.stack(np.meshgrid(axes["state"], axes["action"], indexing="ij"), axis=-1).reshape(-1, 2)
-    states, actions = state.repeat(len(moved), 1), action.repeat(len(moved), 1)
-    states[:, pair[0]] += torch.as_tensor(moved[:, 0]).to(states)
-    actions[:, pair[1]] += torch.as_tensor(moved[:, 1]).to(actions)
-    heights = torch.linalg.matrix_norm(mixed_hessian(critic, states, actions), ord=2)
-    return heights.detach().cpu().numpy().reshape(points, points), axes
+    moved = torch.as_tensor(moved).to(state)
+    heights = []
+    for part in moved.split(_CHUNK):
+        states, actions = state.repeat(len(part), 1), action.repeat(len(part), 1)
+        states[:, pair[0]] += part[:, 0]
+        actions[:, pair[1]] += part[:, 1]
+        heights.append(torch.linalg.matrix_norm(mixed_hessian(critic, states, actions), ord=2).detach())
+    return torch.cat(heights).cpu().numpy().reshape(points, points), axes
+
+
+HALF_WIDTHS = (1.0, 1.5)
+"""Of a surface, in the state and in the action coordinate."""
+GRIDS = (50, 100, 200, 400)
+"""Points along each axis: as published, and doubled until the roughness stays."""
+CONVERGED = 0.05
+_CHUNK = 10_000
+
+
+def surface_measures(
+    critic: nn.Module, state: torch.Tensor, action: torch.Tensor, pair: tuple[int, int]
+) -> dict[str, float]:
+    """A surface's mean height and roughness on the first grid whose roughness is within 5 % of the coarser one's, or on
+    the finest; `points` says which, `published_roughness` is that on the published grid, which is aliased.
+    """
+    before = None
+    for points in GRIDS:
+        height, _ = surface(critic, state, action, pair, points)
+        found = {"height": float(height.mean()), "roughness": roughness(height), "points": points}
+        if before is None:
+            published = found["roughness"]
+        elif abs(found["roughness"] - before) <= CONVERGED * found["roughness"]:
+            break
+        before = found["roughness"]
+    return found | {"published_roughness": published}
 
 
 def roughness(height: np.ndarray) -> float:
-    """Mean absolute discrete Laplacian over the interior of a surface."""
-    inner = height[1:-1, 1:-1]
-    around = height[2:, 1:-1] + height[:-2, 1:-1] + height[1:-1, 2:] + height[1:-1, :-2]
-    return float(np.abs(around - 4 * inner).mean())
+    """Mean absolute Laplacian over the interior of a surface, in height per squared unit of a coordinate.
+
+    Second differences are divided by the grid's squared spacing, so that grids of different fineness compare.
+    """
+    state, action = (2 * half / (points - 1) for half, points in zip(HALF_WIDTHS, height.shape, strict=True))
+    inner = 2 * height[1:-1, 1:-1]
+    along_state = (height[2:, 1:-1] + height[:-2, 1:-1] - inner) / state**2
+    along_action = (height[1:-1, 2:] + height[1:-1, :-2] - inner) / action**2
+    return float(np.abs(along_state + along_action).mean())

@@ -1,0 +1,99 @@
+"""PAVE for Stable-Baselines3: its TD3 and SAC, and subclasses of them, with the three losses added to the critic's.
+
+    from paperlib.pave.sb3 import with_pave
+    model = with_pave(TD3)("MlpPolicy", "Pendulum-v1", pave=published_coefficients("pave", "td3", "pendulum"),
+                           policy_kwargs={"activation_fn": torch.nn.SiLU})
+
+Stable-Baselines3's own `train()` runs unchanged. The gradient of PAVE's losses at its minibatch joins that of the TD
+loss before each step of the critic's optimiser.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import torch
+
+from paperlib.pave.losses import pave_losses
+from paperlib.pave.settings import Coefficients
+
+
+def with_pave(algorithm: type) -> type:
+    """A subclass of `algorithm`, Stable-Baselines3's TD3 or SAC or a subclass of one, that trains with PAVE.
+
+    Its constructor also takes `pave`, the weights lambda_1 to lambda_3 with sigma and delta. The critic needs a smooth
+    activation, such as SiLU. Actions in the replay buffer are scaled to [-1, 1], as the losses need them. The terms,
+    unweighted and summed over the critics, are logged as train/pave_mpr, train/pave_vfc and train/pave_curv. Save, load
+    and continued training work as for the algorithm itself.
+
+    Raises ValueError without weights, and NoCurvatureError for a critic without second derivatives.
+    """
+
+    class WithPave(algorithm):
+        """The algorithm with PAVE's critic losses."""
+
+        def __init__(self, *arguments: Any, pave: Coefficients | None = None, **settings: Any):
+            self.pave = pave
+            super().__init__(*arguments, **settings)
+
+        def _setup_model(self) -> None:
+            if self.pave is None:
+                raise ValueError("PAVE needs its weights: pass pave=Coefficients(mpr=..., vfc=..., curv=...)")
+            super()._setup_model()
+
+        def train(self, gradient_steps: int, batch_size: int = 64) -> None:
+            """The algorithm's own updates, with PAVE's gradient in each step of the critic."""
+            terms: dict[str, list[float]] = defaultdict(list)
+            with _pave_in_each_critic_step(self, terms):
+                super().train(gradient_steps, batch_size)
+            for name, values in terms.items():
+                self.logger.record(f"train/pave_{name}", float(np.mean(values)))
+
+    WithPave.__name__ = WithPave.__qualname__ = f"Pave{algorithm.__name__}"
+    return WithPave
+
+
+@contextmanager
+def _pave_in_each_critic_step(model: Any, terms: dict[str, list[float]]) -> Iterator[None]:
+    """Add PAVE's gradient at the minibatch last drawn to the critic's before its optimiser steps."""
+    sample, drawn = model.replay_buffer.sample, []
+
+    def remember(*arguments: Any, **settings: Any) -> Any:
+        drawn[:] = [sample(*arguments, **settings)]
+        return drawn[0]
+
+    def add_gradient(*_: Any) -> None:
+        losses = _losses(model, drawn[0])
+        weights = (model.pave.mpr, model.pave.vfc, model.pave.curv)
+        penalty = sum(weight * loss for weight, loss in zip(weights, losses.values(), strict=True))
+        penalty.backward(inputs=list(model.critic.parameters()))
+        for name, loss in losses.items():
+            terms[name].append(loss.item())
+
+    model.replay_buffer.sample = remember
+    hook = model.critic.optimizer.register_step_pre_hook(add_gradient)
+    try:
+        yield
+    finally:
+        hook.remove()
+        del model.replay_buffer.sample  # the class's own method is in force again
+
+
+def _losses(model: Any, batch: Any) -> dict[str, torch.Tensor]:
+    """PAVE's losses at a minibatch, each summed over the critics."""
+    noise = model.pave.sigma * torch.randn_like(batch.observations)
+    probes = torch.randint_like(batch.actions, 2) * 2 - 1
+    losses = pave_losses(
+        model.critic,
+        batch.observations,
+        batch.actions,
+        batch.next_observations,
+        state_noise=noise,
+        probes=probes,
+        delta=model.pave.delta,
+    )
+    return {name: loss.sum() for name, loss in losses._asdict().items()}

@@ -1,0 +1,117 @@
+"""Recorded runs: finished ones kept under data/results, and the one rule by which a record counts for a run.
+
+A record counts for a run if it has the run's specification but for what the machine decided: the code revision, as a
+record stays valid when code is made faster, and the backend that stepped the environments, which is not to be had
+everywhere. Budget, settings, coefficients and seed are in the specification, so a shorter run is never taken for a
+longer one, and any number of budgets can be recorded side by side. Of several such records the latest counts.
+"""
+
+import json
+import os
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Protocol, TypeVar
+
+from paperlib.repro import paths
+from paperlib.repro.store import Record, RunStore
+
+DECIDED_BY_THE_MACHINE = ("backend", "code")
+
+
+class Run(Protocol):
+    """What is asked of a run of either paper."""
+
+    @property
+    def experiment(self) -> str:
+        """Name of the file under data/experiments that asks for it."""
+
+    def spec(self) -> dict:
+        """What names the run in a store."""
+
+
+R = TypeVar("R", bound=Run)
+
+
+class NotRecorded(LookupError):
+    """Runs that a measure needs and that are not recorded."""
+
+
+def results() -> RunStore:
+    """The store of recorded runs."""
+    return RunStore(paths.data_folder() / "results", committed=True)
+
+
+def find_records(runs: Sequence[Run], *stores: RunStore) -> list[Record | None]:
+    """The record of each run in any of the stores, None where none counts for it.
+
+    Of several the latest; of two copies of one record the one with more files, as not all are kept under data/results.
+    """
+    latest: dict[str, Record] = {}
+    for experiment in dict.fromkeys(run.experiment for run in runs):
+        for record in (record for store in stores for record in store.records(experiment)):
+            asked = _asked_for(record.spec)
+            if asked not in latest or _rank(latest[asked]) < _rank(record):
+                latest[asked] = record
+    return [latest.get(_asked_for(run.spec())) for run in runs]
+
+
+def _asked_for(spec: Mapping) -> str:
+    asked = {name: value for name, value in spec.items() if name not in DECIDED_BY_THE_MACHINE}
+    return json.dumps(asked, sort_keys=True)
+
+
+def _rank(record: Record) -> tuple[str, int]:
+    return record.provenance["date"], len(record.contents)
+
+
+def recorded(runs: Sequence[Run]) -> list[Record | None]:
+    """The record of each run under data/results, None where there is none."""
+    return find_records(runs, results())
+
+
+def not_recorded(runs: Sequence[R]) -> list[R]:
+    """The runs that have no record under data/results."""
+    return [run for run, record in zip(runs, recorded(runs), strict=True) if record is None]
+
+
+def record_finished(
+    runs: Sequence[R], source: RunStore, keep_files: Callable[[Record], Mapping[str, bytes]] = lambda record: {}
+) -> Iterator[R]:
+    """Keep the records of `source` for those of the runs that are not recorded yet; yields the runs as they are kept.
+
+    runs: those wanted at the budget that is to be recorded; whatever else `source` holds stays where it is.
+    keep_files: files of a record that are kept beside its tables.
+    """
+    missing, target = not_recorded(runs), results()
+    for run, record in zip(missing, find_records(missing, source), strict=True):
+        if record is None:
+            continue
+        target.save(
+            record.spec,
+            {name: record.table(name) for name in record.column_types},
+            provenance=record.provenance,
+            diverged_at_step=record.diverged_at_step,
+            files=keep_files(record),
+        )
+        yield run
+
+
+def records_of(runs: Sequence[Run], store: RunStore) -> list[Record]:
+    """The records of runs that were just made, in order; RuntimeError naming those that have none."""
+    specs = [run.spec() for run in runs]
+    records = [store.find(spec) for spec in specs]
+    if missing := [store.name(spec) for spec, record in zip(specs, records, strict=True) if record is None]:
+        raise RuntimeError(f"{len(missing)} of {len(runs)} runs have no record in {store.root}: {', '.join(missing)}")
+    return records
+
+
+@contextmanager
+def a_reader_may_leave() -> Iterator[None]:
+    """Ends the program quietly when what reads its output, such as `head`, has seen enough."""
+    try:
+        yield
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
