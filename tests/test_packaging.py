@@ -119,3 +119,16 @@ def test_a_package_does_not_import_the_packages_it_must_not_know(package):
                 names = [node.module or "", *(f"{node.module}.{alias.name}" for alias in node.names)]
             for forbidden in FORBIDDEN[package]:
                 assert not any(f"{name}.".startswith(f"paperlib.{forbidden}.") for name in names), path
+
+
+def test_frozen_records_of_arrays_are_not_compared():
+    """The generated comparison and hash of arrays raise; such records are equal where they are the same object."""
+    of_arrays = re.compile("ndarray|Tensor|ArrayLike")
+    for path in (ROOT / "paperlib").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if not isinstance(node, ast.ClassDef):
+                continue
+            made_by = [text for text in map(ast.unparse, node.decorator_list) if "dataclass(frozen=True" in text]
+            fields = [ast.unparse(one.annotation) for one in node.body if isinstance(one, ast.AnnAssign)]
+            if made_by and any(map(of_arrays.search, fields)):
+                assert "eq=False" in made_by[0], f"{path}: {node.name}"

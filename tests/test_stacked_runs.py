@@ -30,7 +30,11 @@ STACKS = {
     "base": (BASE, BASE, BASE),
     "caps": (CAPS, Coefficients(caps_spatial=2.0), BASE),
     "grad": (GRAD, BASE, Coefficients(grad_temporal=0.1)),
-    "asap": (ASAP, dataclasses.replace(ASAP, asap_spatial=1.0), dataclasses.replace(ASAP, grad_temporal=0.0)),
+    "asap": (
+        ASAP,
+        dataclasses.replace(ASAP, asap_spatial=1.0, asap_target_tau=0.5),
+        dataclasses.replace(ASAP, grad_temporal=0.0),
+    ),
     "pave": (PAVE, BASE, dataclasses.replace(PAVE, curv=0.0, sigma=0.05, delta=0.2)),
     "caps+pave": (CAPS_AND_PAVE, CAPS, PAVE),
     "all methods": (BASE, CAPS, GRAD, ASAP, PAVE, CAPS_AND_PAVE),
@@ -155,3 +159,16 @@ def test_a_restored_agent_continues_as_if_it_had_never_stopped(algorithm):
     expected = tensors(train(first, (1, 2)))
     for name, tensor in tensors(train(restored, (1, 2))).items():
         assert torch.equal(tensor, expected[name]), name
+
+
+def test_asaps_target_follows_each_run_at_the_runs_own_rate():
+    rates = (0.0, 0.25, 1.0)
+    agent = make_agent("td3", [dataclasses.replace(ASAP, asap_target_tau=rate) for rate in rates], SEEDS[:3])
+    with torch.no_grad():
+        for parameter in agent.actor.parameters():
+            parameter += 1
+    before = copy.deepcopy(agent.predictor_target)
+    agent.step_predictor_target()
+    for moved, old in zip(agent.predictor_target.parameters(), before.parameters(), strict=True):
+        by = torch.tensor(rates, dtype=torch.float64)[:, None, None].expand_as(old)
+        assert_close("target", moved - old, by)

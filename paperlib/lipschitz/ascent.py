@@ -43,7 +43,7 @@ class Returns(Protocol):
         """The return (R,) at theta (R, d), by the random numbers with which `estimate` estimates it."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Problem:
     """A domain with the constants that the rules are given.
 
@@ -56,7 +56,7 @@ class Problem:
     policy: GaussianPolicy
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Step:
     """One iteration of R runs: update (R, d), step_size (R,) (2-norm over parameters for MSS-MLC), guarantee (R,),
     policy_constant L_pi (R,), margin (R,), and of runs with a positive margin the constants (R, d) of the gradient's

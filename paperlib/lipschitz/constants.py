@@ -42,7 +42,7 @@ class MDPConstants:
             raise ValueError(f"discount is {self.discount}, must lie in [0, 1)")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class PolicyConstants:
     """Constants of a policy pi^theta with d parameters (Assumptions 2 and 3); arrays, the same leading batch in all.
 

@@ -37,7 +37,7 @@ def _column(vector: np.ndarray, ndim: int) -> np.ndarray:
     return vector.reshape(-1, *[1] * (ndim - 1))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class GridMDP:
     """A finite MDP on two grids of the line.
 
@@ -70,7 +70,7 @@ class GridMDP:
         return np.stack(np.meshgrid(self.states, self.actions, indexing="ij"), axis=-1).reshape(-1, 2)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class GridGaussianPolicy:
     """A Gaussian policy on the action grid: pi(a|s) ~ exp(-(a - mean)^2 / (2 sigma^2)), mean = theta'phi(s).
 

@@ -29,7 +29,7 @@ _CHUNK = 10_000  # iterations between two looks at the clock
 _compile = njit(error_model="numpy", nogil=True)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class StepTable:
     """Of one rule on one LQG, at evenly spaced parameters from LOW to HIGH: step size (n,), zero where the rule has
     none, exact gradient (n,), contraction margin (n,); and the optimal parameter.

@@ -115,7 +115,7 @@ class RadialFeatures(SeparableFeatures):
         return (-1) ** order * hermite * np.exp(-(z**2) / 2) / np.sqrt(2 * np.pi)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class GaussianPolicy:
     """N(theta'phi(s), sigma^2) over a box of n state coordinates, with a bounded scalar action.
 
@@ -229,7 +229,7 @@ def _squared_slope(theta: np.ndarray, gram: np.ndarray) -> np.ndarray:
     return np.maximum(products.reshape(len(theta), -1) @ gram.reshape(len(gram), -1).T, 0.0)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class _BoxTable:
     """Features on the corners of the cells, and bounds over the whole box.
 

@@ -16,7 +16,7 @@ class UnboundedImprovement(ValueError):
     """The Lipschitz constants are zero where the gradient is not, so no step maximises the bound."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class StepSize:
     """What a rule decides, with the batch axes of its arguments.
 

@@ -27,7 +27,7 @@ UNDEFINED = -2.0
 _CHUNK = 4096  # points whose Hessians are held in memory at a time
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Episode:
     """One episode of T steps: observations (T, d_s), actions (T, d_a) in both units, rewards (T,)."""
 

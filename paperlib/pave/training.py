@@ -79,7 +79,7 @@ class TrainingPlan:
             raise ValueError(f"steps = {self.steps} is no multiple of evaluate_every = {self.evaluate_every}")
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)
 class TrainingResult:
     """One run: its tables, its networks, and the environment step at which it diverged, if it did.
 

@@ -22,7 +22,7 @@ from paperlib.pave.training import AGENTS
 TERMS = ("td", "mpr", "vfc", "curv")
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)
 class Update:
     """One agent (a single run) with the minibatch, noise and target of one update."""
 

@@ -207,7 +207,7 @@ def robbins_monro_slowdown(cell: Cell, exponent: float = 1.0, limit_factor: int 
 # Guarantees
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)
 class Improvements:
     """Of updates of one rule with the exact gradient: |gradient|, guaranteed and exact improvement, each (n,)."""
 

@@ -42,7 +42,7 @@ class NoMaximumError(ValueError):
     """An iteration did not arrive at a maximiser."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class InteriorMaxima:
     """Strict interior maximisers of one critic: actions (B, d_a) at states (B, d_s), in the box [-bound, bound]."""
 
@@ -588,7 +588,7 @@ def policy_jacobian(policy: nn.Module, states: Tensor) -> Tensor:
 # The critics of the notebook
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class TrainedCase:
     """A recorded run: its deterministic policy, first critic, and states (B, d_s) that the policy visits."""
 

@@ -102,7 +102,7 @@ def quadratic_family(scale: float, *, curvature_exponent: int, d_s: int = 6, d_a
 # The greedy policy
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class GreedyActions:
     """Maximisers over the box: actions (B, d_a); strict (B,), true where one lies inside with H_aa < 0."""
 
@@ -211,7 +211,7 @@ def measured_jacobian(critic: Critic, states: Tensor, actions: Tensor, *, step: 
 # Points at which the hypotheses hold
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Maxima:
     """Strict interior maxima of one critic: states (B, d_s), actions (B, d_a), H_sa (B, d_a, d_s), H_aa (B, d_a, d_a),
     the measured Jacobian (B, d_a, d_s), and the share of the states asked for that have such a maximum."""
@@ -234,7 +234,7 @@ def maxima(critic: Critic, states: Tensor, d_a: int) -> Maxima:
     return Maxima(s, a, *hessians, measured_jacobian(critic, s, a), greedy.strict.double().mean().item())
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Segments:
     """Straight segments of states along which every global maximiser is strict: n points on each of K segments.
 
@@ -373,7 +373,7 @@ def measured_sensitivity(critic: Critic, d_s: int, d_a: int) -> float:
 # Trained critics where their policies go
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Visited:
     """States (B, d_s) and the policy's actions (B, d_a) of whole episodes, in float64, and the trained critic."""
 
@@ -412,3 +412,28 @@ def visited_curvature(at: Visited, *, mu: Callable[[Tensor], Tensor] = curvature
 def negative_definite_rate(curvatures: Tensor) -> float:
     """Share of points with -lambda_max(H_aa) > 0."""
     return (curvatures > 0).double().mean().item()
+
+
+def rate_beyond_what_is_asked(rate: float, base: float, *, ceiling: float = 0.99, gain: float = 0.01) -> float:
+    """A method's rate minus what is asked of it: Base's rate, plus `gain` where Base is below `ceiling`.
+
+    Where Base's hypothesis holds at nearly all states there is nothing left to gain, and a tie is enough.
+    """
+    return rate - base - (gain if base < ceiling else 0.0)
+
+
+def pointwise_bounds(at: Visited, *, bound: Callable[[Tensor, Tensor], Tensor] | None = None) -> Tensor:
+    """M(s) / mu(s) at every visited (s, pi(s)), (B,); infinite where mu(s) <= 0, for there is no bound there.
+
+    bound: (H_sa, mu) to the ratio where mu > 0, by default ||H_sa||_2 / mu.
+    """
+    ratio = bound or (lambda mixed, mu: spectral_norm(mixed) / mu)
+    mu = visited_curvature(at)
+    ratios = ratio(mixed_hessian(at.critic, at.states, at.actions), mu)
+    return torch.where(mu > 0, ratios, torch.inf)
+
+
+def share_below(one: Tensor, other: Tensor) -> float:
+    """Share of pairs, one value from `one` (m,) and one from `other` (n,), with the first smaller; ties count half."""
+    smaller, equal = one[:, None] < other, one[:, None] == other
+    return (smaller.double() + 0.5 * equal.double()).mean().item()

@@ -22,7 +22,7 @@ _TRAINING_ROWS, _HELD_OUT_ROWS = 500, 250
 _EPISODES = 12
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Fits:
     """`table`: one row per weight of MPR, as multiple of the published one: environment, multiple, td, mean_square (of
     ||H_sa||_F, training states), held_out_rms and held_out_sup (of ||H_sa||_F, held-out states)."""
