@@ -111,7 +111,7 @@ publish: reproduce ## Reproduce, then copy the outputs back into notebooks/, rea
 	@$(PAPERLIB) publish
 
 .PHONY: results
-results: $(READY) ## Write RESULTS.md from the recorded tables
+results: $(READY) ## Write RESULTS.md and the counts in README.md from the recorded tables
 	@OMP_NUM_THREADS=1 $(RUN) -m paperlib.results_page
 
 ## Checks

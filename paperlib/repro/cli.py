@@ -247,6 +247,9 @@ def _publish(options: argparse.Namespace) -> int:
 
     for entry in options.notebooks or existing_notebooks():
         print(f"{entry.name}: {'published' if publishing.publish(entry) else 'unchanged'}")
+    if not options.notebooks:
+        changed = publishing.publish_verdicts()
+        print(f"{_relative(paths.published_verdicts())}: {'published' if changed else 'unchanged'}")
     return 0
 
 

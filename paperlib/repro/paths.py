@@ -50,6 +50,11 @@ def data_folder() -> Path:
     return project_folder() / "data"
 
 
+def published_verdicts() -> Path:
+    """The verdicts behind the committed outputs of the notebooks."""
+    return data_folder() / "verdicts.csv"
+
+
 def build_folder() -> Path:
     """Everything generated: `build/` of the checkout, or the folder named by PAPERLIB_BUILD."""
     return project_folder() / os.environ.get("PAPERLIB_BUILD", "build")

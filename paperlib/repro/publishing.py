@@ -1,10 +1,11 @@
-"""Committed outputs: an executed notebook without the traces of its execution."""
+"""Committed outputs: executed notebooks without the traces of their execution, and their verdicts."""
 
 import copy
 
 import nbformat
+import pandas as pd
 
-from paperlib.repro import paths
+from paperlib.repro import paths, verdicts
 from paperlib.repro.catalogue import CatalogueEntry
 from paperlib.repro.pipeline import DONE, NEVER_RUN, condition, executed_profile
 
@@ -29,6 +30,32 @@ def publish(entry: CatalogueEntry) -> bool:
         return False
     paths.write_atomically(entry.source, content)
     return True
+
+
+def publish_verdicts() -> bool:
+    """Write data/verdicts.csv, the verdicts behind the committed outputs; True if it changed.
+
+    A row per claim: claim, basis, verdict, fingerprint of its statement and rule, and `detail`, which says what a
+    verdict still lacks. Raises ValueError if a claim has no acceptable verdict of the published profile.
+    """
+    board = verdicts.scoreboard()
+    lacking = board[board["state"].isin(verdicts.UNACCEPTABLE) | (board["profile"] != PUBLISHED_PROFILE)]
+    lacking = lacking[lacking["state"] != verdicts.NOT_YET_CHECKED]
+    if len(lacking):
+        raise ValueError(
+            f"no verdicts to publish: {len(lacking)} claims lack theirs, such as {lacking.iloc[0]['claim']}"
+        )
+    content = board[["claim", "basis", "state", "fingerprint", "detail"]].to_csv(index=False)
+    path = paths.published_verdicts()
+    if path.is_file() and path.read_text(encoding="utf-8") == content:
+        return False
+    paths.write_atomically(path, content)
+    return True
+
+
+def published_verdicts() -> pd.DataFrame:
+    """The verdicts behind the committed outputs, as `publish_verdicts` wrote them."""
+    return pd.read_csv(paths.published_verdicts(), keep_default_na=False)
 
 
 def without_execution_traces(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
