@@ -13,7 +13,7 @@ import numpy as np
 from torch import nn
 
 from paperlib.pave.checkpoints import TrainedNetworks
-from paperlib.pave.environments import ENVIRONMENTS
+from paperlib.pave.environments import environment_definition
 from paperlib.pave.sb3 import with_pave
 from paperlib.pave.settings import AlgorithmSettings, Coefficients, published_coefficients, published_settings
 
@@ -44,7 +44,7 @@ def peer(settings: AlgorithmSettings, coefficients: Coefficients, environment: s
     algorithm, added = getattr(stable_baselines3, settings.algorithm.upper()), {}
     if coefficients.terms():
         algorithm, added = with_pave(algorithm), {"pave": coefficients}
-    definition = ENVIRONMENTS[environment]
+    definition = environment_definition(environment)
     task = gymnasium.make(definition.gym_id, **definition.gym_kwargs)
     return algorithm(
         "MlpPolicy",
