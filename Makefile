@@ -14,11 +14,20 @@ FIRST_PYTHON_TOO_NEW := 3, 14
 
 BUILD := build
 RUN := $(ENV)/bin/python
-PAPERLIB := $(RUN) -m paperlib.repro.cli
+PAPERLIB := $(RUN) -m paperlib.repro
 export PAPERLIB_BUILD := $(BUILD)
 # The sources of this checkout count, also in an environment made for another one.
 export PYTHONPATH := $(CURDIR)$(if $(PYTHONPATH),:$(PYTHONPATH))
 export PYTHONNOUSERSITE := 1
+# Settings of the user's that would hide figures, strip assertions, run other code or turn warnings into failures.
+unexport MPLBACKEND PYTHONOPTIMIZE PYTHONSTARTUP PYTHONWARNINGS
+# The environment is installed where we say, whatever pip is told elsewhere.
+export PIP_USER := 0
+unexport PIP_TARGET PIP_PREFIX PIP_ROOT
+
+ifneq ($(findstring :,$(CURDIR)),)
+$(error The path of this checkout has a colon, which separates entries of PYTHONPATH: move it. It is $(CURDIR))
+endif
 
 ifeq ($(filter smoke quick paper,$(PROFILE)),)
 $(error PROFILE is '$(PROFILE)'; choose one of smoke, quick, paper)
@@ -78,11 +87,14 @@ comma := ,
 
 ## Notebooks
 
+# Two notebooks side by side unless -j says otherwise: each keeps to one core, and two fit into a laptop's memory.
+SIDE_BY_SIDE = $(if $(findstring -j,$(MAKEFLAGS)),,-j2)
+
 .PHONY: reproduce
 reproduce: $(READY) ## Execute every notebook that is not up to date; PROFILE=smoke|quick|paper (default quick)
 	@status=0; \
 	outdated=$$($(PAPERLIB) outdated --profile $(PROFILE)) || status=1; \
-	[ -z "$$outdated" ] || $(MAKE) --no-print-directory --keep-going $$outdated || status=1; \
+	[ -z "$$outdated" ] || $(MAKE) $(SIDE_BY_SIDE) --no-print-directory --keep-going $$outdated || status=1; \
 	$(MAKE) --no-print-directory notebooks/$(SCOREBOARD) || status=1; \
 	$(PAPERLIB) status || status=1; \
 	$(PAPERLIB) claims --strict || status=1; \
@@ -99,7 +111,7 @@ publish: reproduce ## Reproduce, then copy the outputs back into notebooks/, rea
 	@$(PAPERLIB) publish
 
 .PHONY: results
-results: $(READY) ## Write RESULTS.md from the recorded tables
+results: $(READY) ## Write RESULTS.md and the counts in README.md from the recorded tables
 	@OMP_NUM_THREADS=1 $(RUN) -m paperlib.results_page
 
 ## Checks
@@ -113,7 +125,8 @@ test: lint ## Lint, unit and property tests, and every notebook at profile smoke
 test-notebooks: $(READY) ## Every notebook at profile smoke, its checked outputs compared
 	rm -rf build/nbval
 	OMP_NUM_THREADS=1 PAPERLIB_PROFILE=smoke PAPERLIB_BUILD=build/nbval $(RUN) -m pytest --nbval-lax --nbval-current-env \
-	  --nbval-sanitize-with tests/nbval_sanitize.cfg --nbval-cell-timeout 900 -p no:cacheprovider notebooks
+	  --nbval-sanitize-with tests/nbval_sanitize.cfg --nbval-cell-timeout 900 -p paperlib.repro.nbval_kernels \
+	  -p no:cacheprovider notebooks
 
 .PHONY: lint
 lint: $(READY) ## Lint the sources and the notebooks
@@ -126,8 +139,12 @@ bench: $(READY) ## Run the benchmarks on this machine
 ## Other
 
 .PHONY: clean
-clean: ## Remove everything generated (build/), keep the environment
-	rm -rf build
+clean: ## Remove everything generated in build/ but the run store; the environment stays
+	[ ! -d build ] || find build -mindepth 1 -maxdepth 1 ! -name runs -exec rm -rf {} +
+
+.PHONY: clean-runs
+clean-runs: ## Remove the run store, build/runs/: what was trained is trained again
+	rm -rf build/runs
 
 .PHONY: help
 help: ## This list
@@ -135,4 +152,4 @@ help: ## This list
 	  /^[a-z-]+:.*## / {printf "  make %-24s %s\n", $$1, $$2}' Makefile
 	@printf "  make %-24s %s\n" notebooks/NN_name "Execute one notebook if it is not up to date"
 	@echo "With ENV=/path/to/environment a command uses that environment as it is; PYTHON=/path/to/python chooses"
-	@echo "the Python that .env/ is made with; make -j2 executes two notebooks side by side."
+	@echo "the Python that .env/ is made with; two notebooks execute side by side, N with make -jN."

@@ -1,4 +1,4 @@
-"""RESULTS.md from the recorded tables; `make results` writes it, and a test says when it has drifted."""
+"""RESULTS.md, and the counts in README.md, from recorded tables; `make results` writes them, a test tells of drift."""
 
 from __future__ import annotations
 
@@ -9,13 +9,15 @@ import pandas as pd
 from paperlib.lipschitz import recording as step_sizes
 from paperlib.lipschitz.verification import ascent_records, lqg_records, lqg_steps
 from paperlib.pave import printed_tables
+from paperlib.pave import recording as training
 from paperlib.pave.recorded_runs import RecordedRuns, recorded_runs
-from paperlib.pave.recording import paper_runs
-from paperlib.repro import paths
-from paperlib.repro.recording import recorded
+from paperlib.repro import paths, publishing, verdicts
+from paperlib.repro.recording import not_recorded, recorded
 from paperlib.repro.store import Record
 
-HEAD = """# Results
+TITLE = "# Results\n"
+
+HEAD = """## How to read the tables
 
 Written by `make results` from the tables under `data/results`; do not edit. Every number is measured unless it says
 *printed*; no run is left out, and a cell that is not recorded says *not run*. Verdicts on single claims are on the
@@ -42,9 +44,42 @@ train a single cell), the step-size experiments take a CPU.
 NAMES = {"lunar": "LunarLander", "walker": "Walker2d"}
 
 
+RUNS_OF = {
+    "published": "runs of PAVE's Tables 1 and 2",
+    "ablations": "runs of the factorial of its three losses",
+    "critic_side": "runs with other critic regularisers",
+    "combination": "runs of CAPS and PAVE together",
+    "sensitivity": "runs of the sweeps of its coefficients",
+    "lqg": "cells of LQG",
+    "mass_spring_damper": "of the mass-spring-damper",
+    "ship_steering": "of ship steering",
+}
+"""What is counted of each experiment."""
+
+
 def page() -> str:
     """The whole file."""
-    return "\n".join([HEAD, *_pave(), *_step_sizes(), ""])
+    return "\n".join([TITLE, f"{recorded_share()}\n", *_verdicts(), HEAD, *_pave(), *_step_sizes(), ""])
+
+
+def recorded_share() -> str:
+    """One sentence: how much of each experiment is recorded at the papers' budgets."""
+    wanted = {name: training.paper_runs(name) for name in training.EXPERIMENTS}
+    wanted |= {name: step_sizes.paper_runs(name) for name in step_sizes.EXPERIMENTS}
+    shares = [f"{len(runs) - len(not_recorded(runs))} of {len(runs)} {RUNS_OF[name]}" for name, runs in wanted.items()]
+    return f"Recorded at the papers' budgets: {', '.join(shares)}."
+
+
+def _verdicts() -> Iterable[str]:
+    yield "## Verdicts\n"
+    yield "What the claims' verdicts rest on, counted apart; only the first two rows are evidence.\n"
+    yield _markdown(verdicts_by_basis()) + "\n"
+
+
+def verdicts_by_basis() -> pd.DataFrame:
+    """Published verdicts: a row for each thing that they rest on, a column per verdict."""
+    board = publishing.published_verdicts()
+    return verdicts.bases(board).rename(columns={"basis": "rests on"})
 
 
 def _markdown(table: pd.DataFrame) -> str:
@@ -92,7 +127,7 @@ def _metric_table(runs: RecordedRuns, printed: pd.DataFrame, algorithm: str, mea
 
 def _training_times() -> pd.DataFrame:
     """A row per recorded cell; its runs train together, so they share one wall time."""
-    rows, runs = {}, paper_runs("published")
+    rows, runs = {}, training.paper_runs("published")
     for run, record in zip(runs, recorded(runs), strict=True):
         if record is None:
             continue
@@ -162,9 +197,21 @@ def _step_size_times() -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+# README.md
+
+
+def readme() -> str:
+    """README.md with its counts of verdicts as they are."""
+    begin, end = "<!-- verdicts: written by make results -->", "<!-- end of verdicts -->"
+    text = (paths.project_folder() / "README.md").read_text(encoding="utf-8")
+    before, rest = text.split(begin)
+    return f"{before}{begin}\n{_markdown(verdicts_by_basis())}\n{end}{rest.split(end)[1]}"
+
+
 def main() -> None:
-    """Write RESULTS.md."""
-    paths.write_atomically(paths.project_folder() / "RESULTS.md", page())
+    """Write RESULTS.md and the counts in README.md."""
+    for name, content in (("RESULTS.md", page()), ("README.md", readme())):
+        paths.write_atomically(paths.project_folder() / name, content)
 
 
 if __name__ == "__main__":

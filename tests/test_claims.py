@@ -84,7 +84,7 @@ def test_a_sound_entry_is_read_as_written(project):
         ({"rule": {"measure": "m", "check": "at_most", "threshold": "small"}}, "finite number"),
         ({"rule": {"measure": "m", "check": "at_most", "threshold": math.nan}}, "finite number"),
         ({"rule": {"measure": "m", "check": "at_most", "threshold": True}}, "finite number"),
-        ({"rule": {"measure": "m", "check": "at_most", "threshold": 1, "share": 0.5}}, "does not take share"),
+        ({"rule": {"measure": "m", "check": "no_failures", "minimum_cases": 1, "share": 0.5}}, "does not take share"),
         ({"rule": {"measure": "m", "check": "ordering", "share": 1.5}}, "share must lie"),
         ({"rule": {"measure": "m", "check": "not_printed", "reason": ""}}, "reason must say why"),
         ({"rule": {"check": "at_most", "threshold": 1}}, "lacks measure"),
@@ -374,6 +374,24 @@ def test_a_whole_follows_from_the_verdicts_on_its_parts(project):
     assert verdicts.scoreboard().set_index("claim").loc["pave.whole", "measured"] == (
         "1 hold, 1 fail, 0 undecided, 1 not run"
     )
+
+
+def test_the_parts_decide_a_correction_too(project):
+    parts = [entry(id=f"pave.wet.{name}") for name in ("sea", "rain")]
+    rule = {"measure": "how many of the parts hold", "check": "parts_hold", "parts": "pave.wet"}
+    exception = rule | {"minimum": 1, "statement": "The sea is.", "exception": True}
+    project(entry(id="pave.whole", rule=rule | {"minimum": 2}, correction=exception), *parts)
+    nb = repro.open_notebook("01_toy", "smoke")
+    table = nb.save_table(pd.DataFrame({"x": [0.5]}), "wetness")
+    nb.verdict("pave.wet.sea", 0.5, artefact=table)
+    nb.verdict("pave.wet.rain", 1.5, artefact=table)
+    assert nb.verdict_from_parts("pave.whole", artefact=table) == verdicts.EXCEPTION
+
+
+def test_a_share_of_the_cases_is_enough_where_the_rule_says_so():
+    rule = {"threshold": 1.0, "share": 0.66}
+    assert judge("at_most", rule, {"a": 0.5, "b": 1.0, "c": 2.0}).result == "passes"
+    assert judge("at_most", rule, {"a": 0.5, "b": 1.5, "c": 2.0}).result == "fails"
 
 
 def edited(project, **changes):

@@ -5,6 +5,7 @@ import dataclasses
 import pytest
 import torch
 
+from paperlib.pave.actor_critic import DIAGNOSTICS
 from paperlib.pave.experiments import load_experiment
 from paperlib.pave.replay import Minibatch
 from paperlib.pave.settings import Coefficients, published_settings
@@ -114,3 +115,14 @@ def test_the_experiment_names_what_each_method_changes():
     assert runs["gp_critic"].coefficients.terms() == {"gp"} and not runs["gp_critic"].settings.spectral_critic
     assert runs["pave_sphere"].settings.probes == "sphere"
     assert runs["pave_sphere"].coefficients == runs["pave"].coefficients
+
+
+def test_the_term_of_a_gp_critic_is_among_the_losses_reported():
+    gp = Coefficients(action_gradient=0.5)
+    one = agent(coefficients=(Coefficients(), gp), seeds=(1, 2))
+    minibatch = batch(2, 0)
+    expected = one.action_gradient_penalty(minibatch).detach()
+    one.update(minibatch, one.draw_noise(minibatch))
+    reported = one.diagnostics[:, DIAGNOSTICS.index("weighted_gp")]
+    torch.testing.assert_close(reported, expected)
+    assert reported[0] == 0 and reported[1] > 0

@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 from test_training import small_plan
 
+from paperlib.pave.experiments import load_experiment
 from paperlib.pave.training import Trainer
 from paperlib.repro import paths
 from paperlib.repro.store import RunStore
@@ -67,12 +68,18 @@ def test_every_column_of_the_other_tables_is_explained_and_no_other(folder):
         assert set(pd.read_csv(file).columns) == explained(f"`{file.stem}`"), file.name
 
 
+def parts_of(spec):
+    """The fields of a specification and of the mappings in it."""
+    return set(spec) | {name for value in spec.values() if isinstance(value, dict) for name in value}
+
+
 def test_every_field_of_a_record_is_explained():
     section = README.split("\n## `record.json`\n", 1)[1].split("\n## ", 1)[0]
     known = set(re.findall(r"`([^`]+)`", section))
     for record in RECORDS:
         content = json.loads((record.folder / "record.json").read_text())["content"]
-        fields = [content, content["provenance"], content["provenance"]["code"], content["spec"]]
-        fields += [value for value in content["spec"].values() if isinstance(value, dict)]
-        missing = {name for of in fields for name in of} - known
-        assert not missing, f"{record.name}: {missing}"
+        fields = [content, content["provenance"], content["provenance"]["code"]]
+        missing = {name for of in fields for name in of} | parts_of(content["spec"])
+        assert not missing - known, f"{record.name}: {missing - known}"
+    for run in load_experiment("published", "paper"):
+        assert not parts_of(run.spec()) - known, run

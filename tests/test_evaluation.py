@@ -6,8 +6,21 @@ import torch
 from torch import nn
 
 from paperlib.pave.checkpoints import TrainedNetworks, networks_from_bytes, networks_to_bytes
-from paperlib.pave.evaluation import Episode, critic_geometry, episode_table, play_episodes, to_environment_units
+from paperlib.pave.critic_geometry import action_gradient
+from paperlib.pave.evaluation import (
+    LOSS_BATCH,
+    Episode,
+    critic_geometry,
+    episode_table,
+    play_episodes,
+    to_environment_units,
+    unweighted_losses,
+)
+from paperlib.pave.losses import pave_losses
+from paperlib.pave.networks import StackedMLP
+from paperlib.pave.replay import ReplayBuffer
 from paperlib.pave.smoothness import smoothness
+from paperlib.pave.streams import RandomStreams, derive_seed
 
 
 class QuadraticCritic(nn.Module):
@@ -125,3 +138,45 @@ def test_saved_networks_load_as_ordinary_modules_and_act_the_same():
     inputs = torch.randn(6, 5)
     for one, other in zip(loaded.critics, networks.critics, strict=True):
         torch.testing.assert_close(one(inputs), other(inputs), rtol=0, atol=0)
+
+
+def stack_and_replay(runs=2, d_s=4, d_a=3):
+    streams = RandomStreams(range(runs), device=torch.device("cpu"), dtype=torch.float64)
+    critic = StackedMLP(
+        (d_s + d_a, 16, 1), streams.generators("critic weights"), networks_per_run=2, dtype=torch.float64
+    )
+    replay = ReplayBuffer(runs, 300, d_s, d_a, dtype=torch.float64)
+    source = torch.Generator().manual_seed(0)
+    for _ in range(300):
+        states, actions, following = (torch.randn(runs, d, generator=source).double() for d in (d_s, d_a, d_s))
+        replay.add(states, actions.tanh(), torch.zeros(runs), following, torch.zeros(runs), torch.zeros(runs))
+    return critic, replay
+
+
+def test_unweighted_losses_are_those_of_the_definition():
+    critic, replay = stack_and_replay()
+    found = unweighted_losses(critic, replay, (5, 6), 1000)
+    for run, seed in enumerate((5, 6)):
+        generator = torch.Generator().manual_seed(derive_seed(seed, "unweighted losses", 1000))
+        uniforms = torch.rand(LOSS_BATCH, dtype=torch.float64, generator=generator)
+        noise = 0.01 * torch.randn(LOSS_BATCH, 4, generator=generator).double()
+        probes = torch.randint(0, 2, (LOSS_BATCH, 3), generator=generator).double() * 2 - 1
+        batch = replay.sample(uniforms.repeat(2, 1))
+        states, actions, following = batch.states[run], batch.actions[run], batch.next_states[run]
+        networks = [critic.unstack(2 * run + i) for i in (0, 1)]
+
+        def q(s, a, networks=networks):
+            return tuple(network(torch.cat([s, a], dim=1)) for network in networks)
+
+        losses = pave_losses(q, states, actions, following, state_noise=noise, probes=probes, delta=1.0)
+        gradient = action_gradient(q, states, actions)
+        expected = {name: value.sum().item() for name, value in losses._asdict().items()}
+        expected["gp"] = gradient.square().sum(dim=2).mean(dim=1).sum().item()
+        assert found[run] == pytest.approx(expected)
+
+
+def test_unweighted_losses_of_a_run_do_not_depend_on_the_runs_beside_it():
+    critic, replay = stack_and_replay()
+    together = unweighted_losses(critic, replay, (5, 6), 1000)
+    assert unweighted_losses(critic, replay, (7, 6), 1000)[1] == pytest.approx(together[1])
+    assert unweighted_losses(critic, replay, (5, 6), 2000)[1] != pytest.approx(together[1])

@@ -186,6 +186,15 @@ def test_the_parts_are_those_that_free_memory_allows_and_survive_a_kill(define, 
     assert sizes == [3, 1, 1]
 
 
+@pytest.mark.parametrize("content", [b"", b"\xff", b"null", b'[["unknown"]]', b"[[]]"])
+def test_a_damaged_note_of_the_parts_is_passed_over(define, tmp_path, content):
+    define("tiny")
+    runs, store = load_experiment("tiny", "smoke")[2:6], RunStore(tmp_path / "runs")
+    folder = experiments._work_folder(runs, store)
+    (folder / experiments.PARTS_FILE).write_bytes(content)
+    assert experiments._parts(runs, store, experiments.Hardware("cpu")) == [runs]
+
+
 def test_one_run_too_large_for_the_memory_is_an_error(define, tmp_path, monkeypatch):
     define("tiny")
     monkeypatch.setattr(experiments.Trainer, "run", lambda *_: (_ for _ in ()).throw(torch.OutOfMemoryError()))

@@ -351,7 +351,7 @@ def test_nbval_fails_on_a_broken_cell_and_on_a_changed_checked_output(tmp_path, 
         nbformat.write(notebook, tmp_path / f"{name}.ipynb")
     options = nbval_options()
     command = [sys.executable, "-m", "pytest", "-q", "-rfE", "-p", "no:randomly", *options, "--rootdir=.", "."]
-    environment = clean_environment(**rogue_kernel)
+    environment = clean_environment(**rogue_kernel, PYTHONPATH=str(ROOT))
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
     failed = set(re.findall(r"^FAILED (\w+)\.ipynb", done.stdout, re.MULTILINE))
     assert (done.returncode, failed) == (1, {"broken", "changed"}), done.stdout

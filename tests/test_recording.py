@@ -96,7 +96,8 @@ def test_two_budgets_are_recorded_side_by_side(runs, store, tmp_path):
     assert not_recorded([*runs, *tenths]) == runs[1:] + tenths[1:]
 
 
-def test_networks_are_kept_of_first_seeds_and_the_actor_of_those_that_are_played(runs, store):
+def test_networks_are_kept_of_first_seeds_and_the_actor_of_those_that_are_played(runs, store, monkeypatch):
+    monkeypatch.setattr(recording, "WITH_NETWORKS", {"tiny"})
     for run in runs:
         finish(store, run)
     list(recording.record_finished("tiny", store))

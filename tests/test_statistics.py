@@ -5,12 +5,15 @@ import pytest
 from rliable import metrics
 from scipy import stats
 
+from paperlib.repro import verdicts
+from paperlib.repro.claims import load_claims
 from paperlib.repro.statistics import (
     bootstrap_interval,
     curve_interval,
     interquartile_mean,
     mean_interval,
     probability_of_improvement,
+    relative_difference,
 )
 
 
@@ -68,6 +71,36 @@ def test_the_p_value_does_not_depend_on_the_scale_of_a_task():
     p = probability_of_improvement(x, y, seed=0)["p"]
     assert 0 < p < 1
     assert probability_of_improvement(x * scale, y * scale, seed=0)["p"] == p
+
+
+def test_a_relative_difference_resamples_pairs_of_runs():
+    y = np.array([-100.0, -300.0, -200.0, -150.0, -250.0])
+    measured = relative_difference(1.1 * y, y, seed=0)  # ten per cent below in every pair, however far the runs spread
+    assert [measured[name] for name in ("mean", "low", "high")] == pytest.approx([-0.1] * 3)
+    assert measured["runs"] == 5
+    shuffled = relative_difference(1.1 * y[::-1], y, seed=0)
+    assert shuffled["mean"] == pytest.approx(-0.1) and shuffled["high"] - shuffled["low"] > 0.2
+
+
+def test_a_relative_difference_needs_pairs_and_something_to_be_relative_to():
+    with pytest.raises(ValueError):
+        relative_difference([1.0, 2.0], [1.0, 2.0, 3.0], seed=0)
+    with pytest.raises(ValueError, match="mean of y is 0"):
+        relative_difference([1.0, 2.0], [1.0, -1.0], seed=0)
+
+
+@pytest.mark.parametrize(
+    ("returns", "expected"),
+    [
+        ([-101.0, -99.0, -102.0], "holds"),
+        ([-120.0, -125.0, -118.0], "does not hold"),
+        ([-80.0, -100.0, -140.0], "undecided"),
+    ],
+)
+def test_return_counts_as_kept_only_where_the_whole_interval_says_so(returns, expected):
+    measured = {"sac": relative_difference(returns, [-100.0, -100.0, -100.0], seed=0)}
+    claim = load_claims()["pave.training.return_kept"]
+    assert verdicts.decide(claim, measured, None, "", "any").verdict == expected
 
 
 def test_probability_of_improvement_agrees_with_rliable_over_tasks():

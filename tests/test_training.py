@@ -196,32 +196,35 @@ def test_a_checkpoint_of_other_code_or_another_torch_is_set_aside(checkpoint, mo
     assert_begins_anew(checkpoint.parent, "versions.torch was")
 
 
-def test_a_run_whose_critic_has_no_curvature_left_diverges_and_the_others_go_on():
+@pytest.mark.parametrize(
+    ("far_out", "reason"), [(1e4, "critic has no second derivative"), (1e38, "critic returned (-?inf|nan)")]
+)
+def test_a_run_whose_critic_has_no_curvature_or_no_value_left_diverges_and_the_others_go_on(far_out, reason):
     plan = small_plan(methods=("base", "base"), steps=50)  # no updates yet
     trainer = Trainer(plan)
     with torch.no_grad():
-        trainer.agent.critic.biases[0][2] = 1e4  # so far out that SiLU is a line
-    with pytest.warns(UserWarning, match="seed 6 diverged at step 50: critic has no second derivative"):
+        trainer.agent.critic.biases[0][2] = far_out  # SiLU is a line there
+        trainer.agent.critic.weights[1][2] *= far_out / 1e4
+    with pytest.warns(UserWarning, match=f"seed 6 diverged at step 50: {reason}"):
         healthy, flat = trainer.run()
     assert (flat.diverged_at_step, flat.networks) == (50, None)
     assert_same_results([healthy], Trainer(plan).run()[:1])
 
 
-def test_a_run_whose_geometry_overflows_at_the_end_diverges_and_the_others_go_on(monkeypatch):
-    plan, geometry = small_plan(methods=("base", "base"), steps=50), training.critic_geometry
-    calls = []
-
-    def overflowing(critic, episodes, *, action_units):
-        calls.append(action_units)
-        return geometry(critic, episodes, action_units=action_units) | {"mixed_hessian_sup": math.inf}
-
+def test_a_run_whose_measures_overflow_diverges_and_is_recorded_until_then(monkeypatch):
+    plan = small_plan(methods=("base", "base"), steps=50)
     trainer = Trainer(plan)
-    trainer._evaluate()
-    monkeypatch.setattr(training, "critic_geometry", overflowing)
-    with pytest.warns(UserWarning, match="diverged at step 0: its geometry is not finite"):
-        results = trainer._results()
-    assert [result.diverged_at_step for result in results] == [0, 0]
+    table = pd.DataFrame({"action_units": ["scaled"], "mixed_hessian_sup": [math.inf]})
+    monkeypatch.setattr(training, "final_tables", lambda networks, episodes: {"geometry": table})
+    with pytest.warns(UserWarning, match="diverged at step 50: what is measured of its critic is not finite"):
+        results = trainer.run()
+    assert [result.diverged_at_step for result in results] == [50, 50]
     assert set(results[0].tables) == {"evaluations"}
+    monkeypatch.setattr(training, "unweighted_losses", lambda *_: [{"mpr": 0.0}, {"mpr": math.nan}])
+    trainer = Trainer(plan)
+    with pytest.warns(UserWarning, match="seed 6 diverged at step 50: what is measured of its critic is not finite"):
+        trainer.run()
+    assert [row["run"] for row in trainer.evaluations] == [0]
 
 
 def test_a_diverging_run_is_told_with_its_step_and_leaves_the_others_alone():

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from paperlib.lipschitz.domains import ShipSteering
 from paperlib.lipschitz.verification import ascent_records, ship_records
 from paperlib.lipschitz.verification.ascent_records import LABELS, Ascents
 from paperlib.repro import verdicts
@@ -23,7 +24,7 @@ def verdict(claim, measured):
     return verdicts.decide(claim, measured, measured if claim.correction else None, "", "smoke").verdict
 
 
-def record(cell, rule, *, rank=None, speed=1.0, noise=0.02, **changed):
+def record(cell, rule, *, rank=None, speed=1.0, noise=0.02, weights=1.0, **changed):
     """Scores rise from -8 towards -8 + rank; steps fall as constants rise; L_pi rises at `speed`, first fast."""
     rank = RANK[rule] if rank is None else rank
     generator = np.random.default_rng([CELLS.index(cell), [*LABELS].index(rule)])
@@ -61,9 +62,15 @@ def record(cell, rule, *, rank=None, speed=1.0, noise=0.02, **changed):
     )
     angle = generator.uniform(0.2, 1.2, 200)
     trace = pd.DataFrame(
-        {"run": 0, "iteration": np.arange(200), "score": 0.0, "angle": angle, "mss_over_sss_mlc": 1 + angle}
+        {
+            "run": np.arange(200) % RUNS,
+            "iteration": np.arange(200),
+            "score": 0.0,
+            "angle": angle,
+            "mss_over_sss_mlc": 1 + angle,
+        }
     )
-    runs = pd.DataFrame({f"theta_{i}": generator.normal(size=RUNS) for i in range(3)}).assign(
+    runs = pd.DataFrame({f"theta_{i}": weights * generator.normal(size=RUNS) for i in range(3)}).assign(
         updates=ITERATIONS, violations=2, smallest_surplus=-1e-9, stopped=-1
     )
     tables = {"curves": curves, "tenths": tenths, "trace": trace, "runs": runs}
@@ -108,7 +115,7 @@ CASES = {
     ),
     "fig4.lipschitz_rules_unaffected_by_speed": (
         ship_records.effect_of_speed,
-        ascents(**{"north slow/sss_mlc": {"score": -8 + 2 * np.linspace(0, 1, 41) ** 6}}),
+        ascents(**{"north slow/sss_mlc": {"rank": 0.4}}),
     ),
     "fig4.agss_falls_behind": (ship_records.agss_falls_behind, ascents(**{"north slow/agss": {"rank": 4.0}})),
     "fig4.smaller_gradients_at_low_speed": (ship_records.gradients_at_low_speed, ascents()),
@@ -194,6 +201,14 @@ def test_the_share_of_the_first_component_is_that_of_the_first_tenth():
     table.loc[table["tenth"] == 0, "first_component"] = 1.0
 
 
+def test_a_final_policy_that_turns_about_is_not_smooth():
+    ship = ShipSteering(speed=0.01, reference_heading=0.0)
+    for weights, expected in ((1.0, "holds"), (500.0, "does not hold")):
+        runs = ascents(**{"east fast, longer/": {"weights": weights}})
+        changes = {c: ship_records.largest_heading_change(runs, c, ship) for c in ("east fast", "east fast, longer")}
+        assert verdict("fig5.final_policy_is_smooth", changes) == expected
+
+
 def test_the_correlation_is_that_of_angle_and_advantage():
     found = {cell: ascent_records.angle_and_advantage_correlation(GOOD, cell) for cell in ("c1", "c2")}
     assert found["c1"] == pytest.approx({"mean": 1.0, "low": 1.0, "high": 1.0})
@@ -202,7 +217,6 @@ def test_the_correlation_is_that_of_angle_and_advantage():
 
 def test_runs_of_opposite_correlation_leave_it_undecided():
     table = record("c1", "mss_mlc").table("trace")
-    table = table.assign(run=table.index % RUNS)
     falls = table["run"] >= RUNS // 4
     table["mss_over_sss_mlc"] = table["mss_over_sss_mlc"].where(~falls, 3 - table["angle"])
     mixed = SimpleNamespace(spec={"cell": "c1", "rule": "mss_mlc"}, table={"trace": table}.__getitem__)
@@ -216,7 +230,7 @@ def test_one_speed_over_the_other_is_never_below_one():
     for runs in (halved, other):
         effects = ship_records.effect_of_speed(runs)
         assert effects["MSS-MLC, improvement"]["mean"] == pytest.approx(2, rel=0.05)
-        assert effects["MSS-MLC, time"]["mean"] == pytest.approx(1, rel=0.05)
+        assert effects["MSS-MLC, time"]["mean"] == pytest.approx(1, rel=0.1)
     assert verdict("fig4.lipschitz_rules_unaffected_by_speed", {"x": {"mean": 2.5, "low": 2.4, "high": 2.6}}) == (
         "does not hold"
     )

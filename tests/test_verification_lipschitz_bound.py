@@ -286,7 +286,7 @@ class TestCurvatureWherePoliciesGo:
         ids=["as printed", "sign"],
     )
     def test_a_wrong_sign_is_caught(self, visited, mu, expected):
-        assert verdict(self.CLAIM, lb.visited_curvature(visited, mu=mu).min(), corrected=0.0) == expected
+        assert verdict(self.CLAIM, lb.visited_curvature(visited, mu=mu).min(), corrected=-1.0) == expected
 
     def test_the_other_end_of_the_spectrum_is_caught_on_a_saddle(self):
         class Saddle(torch.nn.Module):
@@ -298,13 +298,63 @@ class TestCurvatureWherePoliciesGo:
             lb.visited_curvature(at, mu=mu).min().item()
             for mu in (lb.curvature, lambda action: -torch.linalg.eigvalsh(action)[..., 0])
         ]
-        assert [verdict(self.CLAIM, value, corrected=0.0) for value in smallest] == [
+        assert [verdict(self.CLAIM, value, corrected=-1.0) for value in smallest] == [
             verdicts.DOES_NOT_HOLD,
             verdicts.HOLDS,
         ]
 
     def test_the_rate_counts_points_above_zero(self):
         assert lb.negative_definite_rate(torch.tensor([-1.0, 0.0, 1.0, 2.0])) == 0.5
+
+    @pytest.mark.parametrize(
+        ("rate", "base", "expected"),
+        [
+            (1.0, 1.0, verdicts.CORRECTED),  # nothing left to gain
+            (0.9, 0.5, verdicts.CORRECTED),
+            (0.5, 0.5, verdicts.DOES_NOT_HOLD),  # room, and no gain
+            (0.98, 1.0, verdicts.DOES_NOT_HOLD),  # a loss
+            (0.3, 0.5, verdicts.DOES_NOT_HOLD),
+        ],
+    )
+    def test_the_correction_asks_for_a_gain_where_there_is_room_and_for_no_loss_elsewhere(self, rate, base, expected):
+        assert verdict(self.CLAIM, -1.0, corrected=lb.rate_beyond_what_is_asked(rate, base)) == expected
+
+
+class TestPointwiseBound:
+    CLAIM = "pave.prop2.bound_lowered"
+
+    def at(self, curvature, coupling):
+        critic = example_critics.QuadraticCritic(curvature * torch.eye(2, dtype=torch.float64), coupling * normal(2, 3))
+        return lb.Visited(normal(4, 3), normal(4, 2), critic)
+
+    def test_it_is_the_coupling_over_the_curvature(self):
+        at = self.at(2.0, 1.0)
+        expected = torch.linalg.matrix_norm(at.critic.coupling, ord=2) / 2
+        torch.testing.assert_close(lb.pointwise_bounds(at), expected.detach().expand(4))
+
+    def test_there_is_none_without_curvature(self):
+        class Bowl(torch.nn.Module):
+            def forward(self, states, actions):
+                return actions.square().sum(1) + (actions * states[:, :2]).sum(1)
+
+        assert lb.pointwise_bounds(lb.Visited(normal(4, 3), normal(4, 2), Bowl())).isinf().all()
+
+    @pytest.mark.parametrize(
+        ("bound", "expected"),
+        [
+            (None, verdicts.HOLDS),
+            (lambda mixed, mu: mu / lb.spectral_norm(mixed), verdicts.DOES_NOT_HOLD),  # upside down
+            (lambda mixed, mu: 1 / mu, verdicts.DOES_NOT_HOLD),  # without the coupling
+        ],
+        ids=["as printed", "upside down", "no coupling"],
+    )
+    def test_a_wrong_bound_does_not_see_that_the_coupling_fell(self, bound, expected):
+        with_loss, without = (lb.pointwise_bounds(self.at(1.0, c), bound=bound) for c in (0.5, 1.0))
+        assert verdict(self.CLAIM, lb.share_below(with_loss, without)) == expected
+
+    def test_ties_count_half_also_between_infinite_bounds(self):
+        one, other = torch.tensor([1.0, torch.inf]), torch.tensor([1.0, torch.inf])
+        assert lb.share_below(one, other) == (0.5 + 1 + 0 + 0.5) / 4
 
 
 class TestBadInput:

@@ -122,8 +122,7 @@ def test_a_wrong_correction_takes_the_verdict_away(claim):
     assert verdict(claim, printed(), wrong()) == verdicts.DOES_NOT_HOLD
 
 
-def test_the_kernel_contracts_beyond_the_condition_where_feedback_cancels():
-    """With s' = clip(s + a) and a policy that undoes the state, the kernel forgets where it was."""
+def test_some_kernels_contract_beyond_the_condition():
     contracting = [case for case in ON_BOTH_SIDES if measures.kernel_factor(case) < 1]
     assert any(chain.contraction_margin(*case.constants()) <= 0 for case in contracting)
     expanding = measures.beyond_and_contracting(ON_BOTH_SIDES, factor=lambda case: 1.0)

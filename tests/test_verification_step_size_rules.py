@@ -123,7 +123,7 @@ MUTATIONS = {
         lambda: step_rules.exponent_of_feature_bound(lambda g, feature_bound, **c: agss(g, feature_bound=1.0, **c)),
     ),
     "sss_slc.global_constant": (
-        lambda: step_rules.growth_towards_the_edge(formula=lambda mdp, policy: policy.parameters[None][..., 0]),
+        lambda: step_rules.growth_towards_the_edge(formula=lambda mdp, policy: np.ones(1)),
         step_rules.growth_towards_the_edge,
     ),
     "mss.equal_at_zero_angle": (

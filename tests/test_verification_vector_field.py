@@ -79,8 +79,9 @@ class TestFirstOrder:
         for name, (d_s, d_a) in self.CRITICS.items():
             t, critic = random_transitions(d_s, d_a, length=2.0), random_network(d_s, d_a, hidden=(32, 32))
             critic = _scaled(critic)
-            medians = vf.first_order_errors(critic, t, (1.0, *self.FRACTIONS), product=product).median(dim=1).values
-            own[name], slopes[name] = medians[0].item(), vf.log_log_slope(self.FRACTIONS, medians[1:])
+            errors = vf.first_order_errors(critic, t, (1.0, *self.FRACTIONS), product=product)
+            own[name] = errors[0].median().item()
+            slopes[name] = vf.slope_over_transitions(self.FRACTIONS, errors[1:])
         return verdict("first_order", own, slopes)
 
     def test_the_product_holds_in_the_limit_of_short_steps(self):
@@ -241,6 +242,27 @@ class TestBoltzmannPolicy:
     def test_another_loss_does_not_track_it(self, integrand, pendulum):
         assert self.tracking_verdict(pendulum, integrand) == REJECTED
 
+    def test_the_length_of_the_step_alone_ranks_unrelated_quantities_alike(self):
+        generator = torch.Generator().manual_seed(0)
+        t = random_transitions(3, 1)
+        lengths = torch.logspace(-3, 3, len(t), dtype=torch.float64)[:, None]
+        t = vf.Transitions(t.states, t.actions, t.states + lengths * t.steps, t.rewards)
+        term, shift = (
+            t.steps.square().sum(1) * torch.rand(len(t), generator=generator, dtype=torch.float64) for _ in range(2)
+        )
+        equal_length = vf.rank_correlation(*(vf.at_equal_length(values, t) for values in (term, shift)))
+        assert verdict("tracks_distribution_shift", vf.rank_correlation(term, shift)) == verdicts.HOLDS
+        assert verdict("tracks_distribution_shift_at_equal_length", equal_length) == REJECTED
+
+    def test_the_loss_of_a_quadratic_critic_tracks_the_shift_at_equal_length_too(self):
+        t, critic = random_transitions(3, 1, length=0.01), quadratic(3, 1)
+        shift = vf.boltzmann_divergence(critic, t, nodes=40)
+        values = [vf.at_equal_length(values, t) for values in (vf.vfc_terms(critic, t), shift)]
+        assert verdict("tracks_distribution_shift_at_equal_length", vf.rank_correlation(*values)) == verdicts.HOLDS
+        still = vf.Transitions(t.states, t.actions, t.states, t.rewards)
+        with pytest.raises(ValueError, match="transition 0 does not move"):
+            vf.at_equal_length(shift, still)
+
     def test_a_constant_has_no_rank_correlation(self):
         with pytest.raises(ValueError, match="constant"):
             vf.rank_correlation(torch.ones(4), torch.arange(4.0))
@@ -267,15 +289,31 @@ class TestSelectivity:
         return before @ (across * (torch.eye(6) - projector) + along * projector), before, steps
 
     def test_a_loss_that_acts_along_transitions_is_recognised(self):
-        assert verdict("acts_along_transitions", vf.selectivity(*self.shrunk(across=1.0, along=0.5))) == verdicts.HOLDS
+        assert (
+            verdict("acts_along_transitions.at_halving_weight", vf.selectivity(*self.shrunk(across=1.0, along=0.5)))
+            == verdicts.HOLDS
+        )
 
     def test_a_loss_that_acts_everywhere_or_elsewhere_is_rejected(self):
-        assert verdict("acts_along_transitions", vf.selectivity(*self.shrunk(across=0.5, along=0.5))) == REJECTED
-        assert verdict("acts_along_transitions", vf.selectivity(*self.shrunk(across=0.5, along=1.0))) == REJECTED
+        assert (
+            verdict("acts_along_transitions.at_halving_weight", vf.selectivity(*self.shrunk(across=0.5, along=0.5)))
+            == REJECTED
+        )
+        assert (
+            verdict("acts_along_transitions.at_halving_weight", vf.selectivity(*self.shrunk(across=0.5, along=1.0)))
+            == REJECTED
+        )
+
+    @pytest.mark.parametrize(
+        ("across", "along", "expected"), [(0.5, 1.0, verdicts.HOLDS), (0.5, 0.5, REJECTED), (1.0, 0.5, REJECTED)]
+    )
+    def test_coherence_comes_free_unless_isotropic_smoothing_spares_the_transitions(self, across, along, expected):
+        spared = vf.selectivity(*self.shrunk(across=across, along=along))
+        assert verdict("coherence_is_not_free.at_halving_weight", spared) == expected
 
     def test_with_and_without_are_not_interchangeable(self):
         after, before, steps = self.shrunk(across=1.0, along=0.5)
-        assert verdict("acts_along_transitions", vf.selectivity(before, after, steps)) == REJECTED
+        assert verdict("acts_along_transitions.at_halving_weight", vf.selectivity(before, after, steps)) == REJECTED
 
     def test_fitting_with_vfc_acts_along_transitions_and_leaves_the_recording_alone(self):
         networks = trained_networks()["reacher", "base"]
@@ -283,7 +321,10 @@ class TestSelectivity:
         t = vf.replay_transitions(networks, "reacher", episodes=6, seed=0)
         fitted = vf.fit_critics(networks, t, vfc=[0.0, 10.0], mpr=[0.0, 0.0], updates=80, seed=0)
         without, with_vfc = (critic_geometry.mixed_hessian(c, t.states, t.actions) for c in fitted)
-        assert verdict("acts_along_transitions", vf.selectivity(with_vfc, without, t.steps)) == verdicts.HOLDS
+        assert (
+            verdict("acts_along_transitions.at_halving_weight", vf.selectivity(with_vfc, without, t.steps))
+            == verdicts.HOLDS
+        )
         assert torch.equal(networks.critics[0][0].weight, untouched)
 
     def test_equal_weights_give_equal_critics(self):

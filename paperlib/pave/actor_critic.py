@@ -13,6 +13,7 @@ import torch
 from paperlib.pave import actor_terms
 from paperlib.pave.captured_updates import CapturedUpdates
 from paperlib.pave.closed_form import closed_form_pave
+from paperlib.pave.machine import use_own_compile_cache
 from paperlib.pave.networks import StackedMLP, stacked_mlp
 from paperlib.pave.replay import Minibatch
 from paperlib.pave.settings import AlgorithmSettings, Coefficients
@@ -63,6 +64,7 @@ class ActorCritic:
         compiled: bool = False,
         captured: bool = False,
     ):
+        use_own_compile_cache()
         self.settings, self.streams = settings, streams
         self.runs, self.action_dim = len(coefficients), action_dim
         self.terms = frozenset().union(*(c.terms() for c in coefficients))
@@ -281,14 +283,17 @@ def fused(function: Callable) -> Callable:
     """`function` under torch.compile, or as it is, with a warning, where compiling fails (no C++ compiler, say)."""
     # One process may train many batches, each with sizes of its own; the default is 8 before compiling stops.
     torch._dynamo.config.recompile_limit = 256
+    # Missing headers are reported once, by the compiler's failure.
+    warnings.filterwarnings("ignore", "Can't find Python.h")
     compiled = torch.compile(function, dynamic=False)
 
     def call(*arguments):
         nonlocal compiled
         try:
             return compiled(*arguments)
-        except torch._dynamo.exc.TorchDynamoException as error:
-            reason = str(error).splitlines()[0]
+        except (torch._dynamo.exc.TorchDynamoException, OSError) as error:
+            lines = str(error).splitlines()
+            reason = next((line for line in lines if "error: " in line), lines[0]).rpartition("error: ")[2]
             warnings.warn(f"torch.compile failed, training goes on uncompiled: {reason}", stacklevel=2)
             compiled = function
             return function(*arguments)

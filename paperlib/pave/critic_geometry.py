@@ -48,6 +48,10 @@ class NoCurvatureError(ValueError):
         )
 
 
+class NotFiniteError(ValueError):
+    """A critic returned a value that is not finite."""
+
+
 class PolicyLipschitzBound(NamedTuple):
     """Constants of PAVE Proposition 2 over a batch; tensors of the leading shape (0-d for one critic).
 
@@ -110,7 +114,7 @@ def critic_values(critic: Critic, states: Tensor, actions: Tensor) -> tuple[list
     for i, value in enumerate(values):
         if not value.isfinite().all():
             row = _first(~value.isfinite())[0]
-            raise ValueError(f"{critic_name(i, stacked)} returned {value[row].item()} at row {row}")
+            raise NotFiniteError(f"{critic_name(i, stacked)} returned {value[row].item()} at row {row}")
     return values, stacked
 
 

@@ -16,6 +16,7 @@ import torch
 from paperlib.pave import training
 from paperlib.pave.device_memory import bytes_per_run, runs_that_fit
 from paperlib.pave.environments import environment_definition, environment_spec, fastest_backend
+from paperlib.pave.machine import default_device
 from paperlib.pave.settings import (
     AlgorithmSettings,
     Coefficients,
@@ -134,7 +135,7 @@ class Hardware:
     captured: see `ActorCritic`; unless given, on a CUDA device.
     """
 
-    device: str = dataclasses.field(default_factory=lambda: "cuda" if torch.cuda.is_available() else "cpu")
+    device: str = dataclasses.field(default_factory=default_device)
     compiled: bool | None = None
     captured: bool | None = None
 
@@ -193,8 +194,10 @@ def _parts(batch: list[Run], store: RunStore, hardware: Hardware) -> list[list[R
     file = _work_folder(batch, store) / PARTS_FILE
     if file.exists():
         by_name = {store.name(run.spec()): run for run in batch}
-        with suppress(ValueError, KeyError, TypeError):  # a damaged file: divide anew
-            return [[by_name[name] for name in names] for names in json.loads(file.read_text())]
+        with suppress(OSError, ValueError, TypeError):  # a damaged file: divide anew
+            noted = json.loads(file.read_text())
+            if sorted(name for names in noted for name in names) == sorted(by_name):
+                return [[by_name[name] for name in names] for names in noted]
     run, spec = batch[0], environment_spec(batch[0].environment)
     each = bytes_per_run(run.settings, run.budget.steps, spec.observation_dim, spec.action_dim)
     fit = runs_that_fit(hardware.device, each)

@@ -19,7 +19,7 @@ from paperlib.pave.recording import Cell, cell_of, paper_runs, train_missing
 from paperlib.pave.settings import published_seeds
 from paperlib.repro import paths, recording
 from paperlib.repro.notebook import Notebook
-from paperlib.repro.statistics import mean_interval, probability_of_improvement
+from paperlib.repro.statistics import bootstrap_interval, mean_interval, probability_of_improvement
 from paperlib.repro.store import Record, RunStore
 
 FROM_EPISODES = ("return", "smoothness")
@@ -30,7 +30,7 @@ class NotRecorded(recording.NotRecorded):
     """Cells that a measure needs and that are not recorded with all their seeds, or not with what it needs."""
 
     def __init__(self, cells: Iterable[tuple[str, str, str]], lacking: str = ""):
-        self.cells = sorted(set(cells))
+        self.cells, self.lacking = sorted(set(cells)), lacking
         names = [" ".join(cell) for cell in self.cells]
         shown = ", ".join(names[:6]) + (f" and {len(names) - 6} more" if len(names) > 6 else "")
         reason = f"recorded before {lacking} was kept, to be run again" if lacking else "not run at this budget"
@@ -127,15 +127,62 @@ class RecordedRuns:
         """{mean, low, high, runs} of a measure over runs."""
         return mean_interval(self.scores(environment, algorithm, method, measure), seed=0)
 
-    def below(self, environment: str, algorithm: str, method: str, other: str, measure: str) -> dict[str, float]:
+    def below(
+        self, environment: str, algorithm: str, method: str, other: str, measure: str, units: str = "environment"
+    ) -> dict[str, float]:
         """Probability that a run of a method has a lower value than one of the other, with its 95 % interval."""
         self.require([(environment, algorithm, m) for m in (method, other)])
-        one, two = _finite_ranks(*(self.scores(environment, algorithm, m, measure) for m in (method, other)))
+        one, two = _finite_ranks(*(self.scores(environment, algorithm, m, measure, units) for m in (method, other)))
         return probability_of_improvement(-one, -two, seed=0)
 
-    def above(self, environment: str, algorithm: str, method: str, other: str, measure: str) -> dict[str, float]:
-        """Probability that a run of a method has a higher value than one of the other."""
-        return self.below(environment, algorithm, other, method, measure)
+    def above(
+        self, environment: str, algorithm: str, method: str, other: str, measure: str, units: str = "environment"
+    ) -> dict[str, float]:
+        """Probability that a run of a method has a higher value than one of the other, with its 95 % interval."""
+        self.require([(environment, algorithm, m) for m in (method, other)])
+        one, two = _finite_ranks(*(self.scores(environment, algorithm, m, measure, units) for m in (method, other)))
+        return probability_of_improvement(one, two, seed=0)
+
+    def ratio(self, environment: str, algorithm: str, method: str, other: str, measure: str) -> float:
+        """Mean of a measure over runs of a method, over that of the other."""
+        self.require([(environment, algorithm, m) for m in (method, other)])
+        one, two = (self.scores(environment, algorithm, m, measure).mean() for m in (method, other))
+        return float(one / two)
+
+    def over_lowest(
+        self, environment: str, algorithm: str, method: str, others: Iterable[str], measure: str
+    ) -> dict[str, float]:
+        """{mean, low, high} of a method's mean over the lowest of the others' means, over runs."""
+        methods = [method, *others]
+        self.require([(environment, algorithm, m) for m in methods])
+        scores = np.stack([self.scores(environment, algorithm, m, measure) for m in methods], axis=1)
+        return resampled(scores, lambda drawn: drawn[:, 0].mean() / drawn[:, 1:].mean(axis=0).min())
+
+
+def resampled(scores: np.ndarray, statistic: Callable[[np.ndarray], float]) -> dict[str, float]:
+    """{mean, low, high} of a statistic of scores (runs, groups), runs being drawn anew within each group.
+
+    The statistic may be biased under drawing, as a minimum is; the interval is made to hold what was measured.
+    """
+    found = bootstrap_interval(scores, statistic, seed=0)
+    value = found["estimate"]
+    return {"mean": value, "low": min(found["low"], value), "high": max(found["high"], value)}
+
+
+def where_recorded(keys: Iterable[str], measure: Callable[[str], Any]) -> dict[str, Any]:
+    """A measure by case, None where it is not recorded; NotRecorded if no case is."""
+    found, missing = {}, []
+    for key in keys:
+        try:
+            found[key] = measure(key)
+        except NotRecorded as error:
+            found[key] = None
+            missing.append(error)
+    if len(missing) == len(found):
+        lacking = {error.lacking for error in missing}
+        cells = (cell for error in missing for cell in error.cells)
+        raise NotRecorded(cells, lacking=lacking.pop() if len(lacking) == 1 else "")
+    return found
 
 
 def _finite_ranks(*groups: np.ndarray) -> list[np.ndarray]:

@@ -23,6 +23,9 @@ from paperlib.repro.progress import notes
 from paperlib.repro.recording import find_records, not_recorded, recorded
 from paperlib.repro.store import Record, RunStore
 
+WITH_NETWORKS = frozenset({"published"})
+"""Experiments whose records keep networks, for the surfaces of notebook 08 and the noise of notebook 09."""
+
 Cell = tuple[str, str, str, int]
 
 
@@ -44,7 +47,8 @@ def record_finished(experiment: str, source: RunStore) -> Iterator[Cell]:
 
 def _kept_files(record: Record) -> dict[str, bytes]:
     environment, method, seed = (record.spec[name] for name in ("environment", "method", "seed"))
-    if seed != published_seeds()[0] or NETWORKS_FILE not in record.contents:
+    wanted = record.spec["experiment"] in WITH_NETWORKS and seed == published_seeds()[0]
+    if not wanted or NETWORKS_FILE not in record.contents:
         return {}
     return {NETWORKS_FILE: kept_networks(record.file(NETWORKS_FILE), environment, method)}
 

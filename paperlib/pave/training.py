@@ -19,6 +19,7 @@ import torch
 
 from paperlib.pave.actor_critic import DIAGNOSTICS
 from paperlib.pave.checkpoints import TrainedNetworks, networks_to_bytes
+from paperlib.pave.critic_geometry import NoCurvatureError, NotFiniteError
 from paperlib.pave.environments import EnvironmentBatch, environment_spec
 from paperlib.pave.evaluation import (
     critic_geometry,
@@ -27,6 +28,7 @@ from paperlib.pave.evaluation import (
     to_environment_units,
     unweighted_losses,
 )
+from paperlib.pave.machine import use_full_float32
 from paperlib.pave.record_contents import final_tables, rounded
 from paperlib.pave.replay import ReplayBuffer
 from paperlib.pave.sac import SAC
@@ -121,6 +123,7 @@ class Trainer:
     def run(self, progress: Callable[[int], None] = lambda step: None) -> list[TrainingResult]:
         """Train to the end and return one result per run. `progress` is told the environment step now and then."""
         plan = self.plan
+        use_full_float32()
         self._resume()
         progress(self.step)
         started = time.perf_counter() - self.seconds
@@ -219,7 +222,7 @@ class Trainer:
             table = episode_table(episodes[run])
             critic = self.agent.critic.unstack(2 * run)
             geometry = self._or_diverged(run, partial(critic_geometry, critic, episodes[run], action_units="scaled"))
-            if geometry is None:
+            if geometry is None or self._or_diverged(run, partial(dict, unweighted[run])) is None:
                 continue
             self.evaluations.append(
                 {"run": run, "step": self.step}
@@ -238,8 +241,8 @@ class Trainer:
             found = measure()
             if all(np.isfinite(_floats(value)).all() for value in found.values()):
                 return found
-            reason = "its geometry is not finite"
-        except (ValueError, torch.linalg.LinAlgError) as error:
+            reason = "what is measured of its critic is not finite"
+        except (NoCurvatureError, NotFiniteError, torch.linalg.LinAlgError) as error:
             reason = str(error)
         self.agent.diverged_at[run] = self.step
         seed = self.plan.seeds[run]

@@ -1,6 +1,6 @@
-"""The command `paperlib`: run the notebooks, see how they stand, read the scoreboard, run the benchmarks.
+"""The command `paperlib`.
 
-Exit codes: 0 all well, 1 a notebook or benchmark failed or a verdict is missing, 2 wrong usage.
+Exit codes: 0 all well, 1 a notebook or benchmark failed or a verdict is missing, 2 wrong usage or no checkout.
 """
 
 import argparse
@@ -21,6 +21,7 @@ from paperlib.repro.claims import PAPERS, LedgerError
 from paperlib.repro.profiles import DEFAULT_PROFILE, PROFILES, Profile
 from paperlib.repro.store import RunStore
 
+DESCRIPTION = "Run the notebooks, see how they stand, read the scoreboard, run the benchmarks."
 STATUS_REPORTS = "paperlib.status_reports"
 """Entry points of what packages have to say in `paperlib status`: functions without arguments that return text."""
 
@@ -28,26 +29,27 @@ STATUS_REPORTS = "paperlib.status_reports"
 def main(arguments: Sequence[str] | None = None) -> int:
     """Entry point; returns the exit code."""
     parser = _parser()
-    options = parser.parse_args(arguments)
     try:
+        options = parser.parse_args(arguments)
+        paths.require_this_checkout()
         return options.command(options)
+    except paths.NoCheckout as error:
+        print(f"paperlib: {error}", file=sys.stderr)
+        return 2
     except (LedgerError, FileNotFoundError, ValueError) as error:
         print(f"paperlib: {error}", file=sys.stderr)
         return 1
-    except KeyboardInterrupt:
-        print("paperlib: interrupted", file=sys.stderr)
-        return 130
     except BrokenPipeError:  # the reader, such as head, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="paperlib", description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(prog="paperlib", description=DESCRIPTION)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     run = _command(commands, "run", _run, "execute notebooks into the build folder")
-    _add_notebooks(run, "notebooks to execute, e.g. 06_training_with_pave (default: all that are not up to date)")
+    _add_notebooks(run, "notebooks to execute, by name, number or file, e.g. 06 (default: all that are not up to date)")
     meanings = "; ".join(f"{profile.name}: {profile.meaning}" for profile in PROFILES.values())
     run.add_argument("--profile", choices=PROFILES, default=DEFAULT_PROFILE, help=f"{meanings} (default: %(default)s)")
     run.add_argument("--if-out-of-date", action="store_true", help="leave named notebooks alone that are up to date")
@@ -81,16 +83,29 @@ def _add_notebooks(parser: argparse.ArgumentParser, text: str) -> None:
     parser.add_argument("notebooks", nargs="*", type=_existing_notebook, metavar="NOTEBOOK", help=text)
 
 
-def _notebook_name(name: str) -> str:
-    if name not in load_catalogue():
-        raise argparse.ArgumentTypeError(f"no notebook {name!r} in data/notebooks.yaml")
-    return name
+def _catalogue_entry(given: str) -> CatalogueEntry:
+    """The notebook of this name or number, or of this file."""
+    paths.require_this_checkout()
+    catalogue = load_catalogue()
+    if given in catalogue:
+        return catalogue[given]
+    name = Path(given).name.removesuffix(".ipynb")
+    matches = [entry for entry in catalogue.values() if name in (entry.name, entry.name.partition("_")[0])]
+    if len(matches) != 1:
+        raise argparse.ArgumentTypeError(f"no notebook {given!r} in data/notebooks.yaml")
+    if os.sep in given and not (matches[0].exists and Path(given).exists() and matches[0].source.samefile(given)):
+        raise argparse.ArgumentTypeError(f"{given} is not among the notebooks of {paths.project_folder()}")
+    return matches[0]
 
 
-def _existing_notebook(name: str) -> CatalogueEntry:
-    entry = load_catalogue()[_notebook_name(name)]
+def _notebook_name(given: str) -> str:
+    return _catalogue_entry(given).name
+
+
+def _existing_notebook(given: str) -> CatalogueEntry:
+    entry = _catalogue_entry(given)
     if not entry.exists:
-        raise argparse.ArgumentTypeError(f"notebook {name} is planned but not written yet")
+        raise argparse.ArgumentTypeError(f"notebook {entry.name} is planned but not written yet")
     return entry
 
 
@@ -107,6 +122,7 @@ def _benchmark(name: str) -> Path:
 
 def _run(options: argparse.Namespace) -> int:
     profile = PROFILES[options.profile]
+    paths.require_build_folder()
     again = bool(options.notebooks) and not options.if_out_of_date
     failures = sum(not _run_one(entry, profile, again=again) for entry in options.notebooks or existing_notebooks())
     if options.notebooks:
@@ -159,10 +175,10 @@ def _status(options: argparse.Namespace) -> int:
 
 
 def _text_of(report: EntryPoint) -> str:
-    """What a package has to say; a checkout without its data must not hide the rest of the status."""
+    """What a package has to say; a checkout without its data or that package must not hide the rest of the status."""
     try:
         return report.load()()
-    except FileNotFoundError as error:
+    except (FileNotFoundError, ModuleNotFoundError) as error:
         return f"{report.name}: {error}"
 
 
@@ -231,13 +247,12 @@ def _publish(options: argparse.Namespace) -> int:
 
     for entry in options.notebooks or existing_notebooks():
         print(f"{entry.name}: {'published' if publishing.publish(entry) else 'unchanged'}")
+    if not options.notebooks:
+        changed = publishing.publish_verdicts()
+        print(f"{_relative(paths.published_verdicts())}: {'published' if changed else 'unchanged'}")
     return 0
 
 
 def _relative(path: Path) -> Path:
     project = paths.project_folder()
     return path.relative_to(project) if path.is_relative_to(project) else path
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -6,11 +6,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import papermill
-from jupyter_client.kernelspec import KernelSpecManager
-from jupyter_client.manager import AsyncKernelManager
 
 from paperlib.repro import paths
 from paperlib.repro.catalogue import CatalogueEntry
+from paperlib.repro.kernels import PrivateKernelManager, kernel_environment
 from paperlib.repro.pipeline import recorded
 from paperlib.repro.profiles import Profile
 from paperlib.repro.progress import name_terminal
@@ -26,14 +25,6 @@ class NotebookFailed(RuntimeError):
     def __init__(self, name: str, partial: Path, message: str):
         super().__init__(f"{name} failed: {message}\n  outputs up to the error: {partial}")
         self.partial = partial
-
-
-class EnvironmentKernelManager(AsyncKernelManager):
-    """Starts the Python that runs this program, whatever kernels the machine has registered under the name python3."""
-
-    def _kernel_spec_manager_default(self) -> KernelSpecManager:
-        # Without folders to look in, jupyter_client falls back to the kernel of its own environment.
-        return KernelSpecManager(parent=self, kernel_dirs=[])
 
 
 def execute(entry: CatalogueEntry, profile: Profile) -> Path:
@@ -64,9 +55,9 @@ def _execute_into(entry: CatalogueEntry, profile: Profile, output: Path) -> None
         output,
         parameters={"profile": profile.name},
         kernel_name="python3",
-        kernel_manager_class=EnvironmentKernelManager,
-        # The kernel listens on this machine only, which it warns about each time it starts.
-        extra_arguments=["--IPKernelApp.log_level=ERROR"],
+        kernel_manager_class=PrivateKernelManager,
+        # What goes wrong in a notebook is in the notebook; a kernel that is interrupted complains about its sockets.
+        extra_arguments=["--IPKernelApp.log_level=CRITICAL"],
         cwd=entry.source.parent,
         progress_bar={"desc": entry.name, "disable": None},
         start_timeout=_PATIENCE,
@@ -84,14 +75,5 @@ def _kernel_environment(notebook: str, profile: Profile) -> Iterator[None]:
     """
     threads = os.environ.get("OMP_NUM_THREADS", "1")
     wanted = {"PAPERLIB_PROFILE": profile.name, "PAPERLIB_NOTEBOOK": notebook, "OMP_NUM_THREADS": threads}
-    wanted |= name_terminal()
-    earlier = {name: os.environ.get(name) for name in wanted}
-    os.environ.update(wanted)
-    try:
+    with kernel_environment(wanted | name_terminal()):
         yield
-    finally:
-        for name, value in earlier.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value

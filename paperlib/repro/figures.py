@@ -15,7 +15,8 @@ _DOTS_PER_INCH = 150
 
 
 def set_style() -> None:
-    """Apply the house style to all figures made from here on."""
+    """Apply the house style to all figures made from here on, whatever the user's matplotlibrc and fonts."""
+    mpl.rcdefaults()
     sns.set_theme(context="notebook", style="whitegrid", palette="colorblind")
     mpl.rcParams.update(
         {
@@ -24,6 +25,7 @@ def set_style() -> None:
             "figure.dpi": 100,
             "axes.spines.top": False,
             "axes.spines.right": False,
+            "font.sans-serif": ["DejaVu Sans"],  # comes with matplotlib
             "pdf.fonttype": 42,  # text stays text
         }
     )

@@ -27,6 +27,7 @@ def open_notebook(name: str, profile: str) -> "Notebook":
     name: file name without suffix, as listed in data/notebooks.yaml.
     profile: the notebook's parameter; the environment variable PAPERLIB_PROFILE wins over it.
     """
+    paths.require_this_checkout()
     if name not in load_catalogue():
         raise ValueError(f"no notebook {name!r} in data/notebooks.yaml; it has {', '.join(load_catalogue())}")
     executed = os.environ.get("PAPERLIB_NOTEBOOK", name)

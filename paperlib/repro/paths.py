@@ -5,14 +5,39 @@ import tempfile
 from pathlib import Path
 
 
+class NoCheckout(FileNotFoundError):
+    """There is no checkout to work on, or not the one whose code this is."""
+
+
 def project_folder() -> Path:
-    """The checkout that holds `notebooks/` and `data/`; FileNotFoundError if paperlib runs without one."""
-    folder = Path(__file__).parents[2]
+    """The checkout that holds `notebooks/` and `data/`; NoCheckout if paperlib runs without one."""
+    folder = _code_folder()
     if not (folder / "data").is_dir():
-        raise FileNotFoundError(
+        raise NoCheckout(
             f"{folder} has no data/: the notebooks and the claims ledger need a checkout (pip install -e .)"
         )
     return folder
+
+
+def require_this_checkout() -> None:
+    """NoCheckout if the working folder is in another checkout than this code, or the path would split PYTHONPATH."""
+    code, here = _code_folder(), Path.cwd()
+    around = next((folder for folder in (here, *here.parents) if _is_checkout(folder)), None)
+    if around is not None and not around.samefile(code):
+        raise NoCheckout(
+            f"this is the code in {code}, but {around} is another checkout: use its own environment, or make, or "
+            "python -m paperlib.repro in that folder"
+        )
+    if os.pathsep in str(code):
+        raise NoCheckout(f"the path of the checkout has a {os.pathsep!r}, which splits PYTHONPATH; move it: {code}")
+
+
+def _code_folder() -> Path:
+    return Path(__file__).parents[2]
+
+
+def _is_checkout(folder: Path) -> bool:
+    return (folder / "data").is_dir() and (folder / "paperlib" / "repro").is_dir()
 
 
 def notebooks_folder() -> Path:
@@ -25,14 +50,35 @@ def data_folder() -> Path:
     return project_folder() / "data"
 
 
+def published_verdicts() -> Path:
+    """The verdicts behind the committed outputs of the notebooks."""
+    return data_folder() / "verdicts.csv"
+
+
 def build_folder() -> Path:
     """Everything generated: `build/` of the checkout, or the folder named by PAPERLIB_BUILD."""
     return project_folder() / os.environ.get("PAPERLIB_BUILD", "build")
 
 
+def require_build_folder() -> None:
+    """Make the build folder; ValueError if it cannot be made or written to."""
+    folder = build_folder()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ValueError(f"the build folder {folder} cannot be made ({error.strerror}); see PAPERLIB_BUILD") from error
+    if not os.access(folder, os.W_OK):
+        raise ValueError(f"the build folder {folder} cannot be written to; choose another one with PAPERLIB_BUILD")
+
+
 def runs_folder() -> Path:
     """Root of the run store."""
     return build_folder() / "runs"
+
+
+def compiled_folder() -> Path:
+    """What torch.compile keeps from one training to the next."""
+    return build_folder() / "compiled"
 
 
 def executed_notebook(name: str) -> Path:

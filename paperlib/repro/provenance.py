@@ -4,12 +4,19 @@ import math
 import os
 import platform
 import subprocess
+import warnings
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 PACKAGES = ("torch", "numpy", "gymnasium", "mujoco", "envpool")
+ARITHMETIC_SWITCHES = (
+    "ATEN_CPU_CAPABILITY", "CUBLAS_WORKSPACE_CONFIG", "MKL_CBWR", "MKL_DEBUG_CPU_TYPE", "MKL_ENABLE_INSTRUCTIONS",
+    "NPY_DISABLE_CPU_FEATURES", "NUMBA_CPU_FEATURES", "NUMBA_CPU_NAME", "NVIDIA_TF32_OVERRIDE",
+    "ONEDNN_DEFAULT_FPMATH_MODE", "ONEDNN_MAX_CPU_ISA", "OPENBLAS_CORETYPE", "TORCH_ALLOW_TF32_CUBLAS_OVERRIDE",
+)  # fmt: skip
+"""Variables of the environment by which a user chooses the instructions or the precision of products."""
 
 
 def provenance(device: Any, dtype: Any, batch_of_runs: int, wall_time_s: float, steps_per_second: float) -> dict:
@@ -32,6 +39,7 @@ def provenance(device: Any, dtype: Any, batch_of_runs: int, wall_time_s: float, 
         "cpu_cores": _cpu_cores(),
         "device": _device_name(str(device)),
         "dtype": str(dtype).removeprefix("torch."),
+        "arithmetic": _arithmetic(),
         "batch_of_runs": int(batch_of_runs),
         "wall_time_s": float(wall_time_s),
         "steps_per_second": float(steps_per_second),
@@ -49,25 +57,49 @@ def _versions() -> dict[str, str]:
     return versions
 
 
-def _git(*arguments: str) -> str | None:
-    """The output of a git command in this file's folder, None where it fails or there is no git."""
-    try:
-        done = subprocess.run(
-            ["git", *arguments], cwd=Path(__file__).parent, capture_output=True, text=True, timeout=30, check=True
-        )
-    except (OSError, subprocess.SubprocessError):
-        return None
-    return done.stdout.strip()
+def _git(*arguments: str) -> str:
+    """The output of a git command in this file's folder; OSError or SubprocessError where it fails or there is no git.
+
+    Also in a checkout that another user owns: its code is being run already. Its hooks are not.
+    """
+    trusting = ("-c", "safe.directory=*", "-c", "core.fsmonitor=false")
+    command, folder = ["git", *trusting, *arguments], Path(__file__).parent
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=30, check=True).stdout.strip()
 
 
 def _git_state() -> dict | None:
-    # A copy installed inside some other project's checkout must not report that project's revision.
-    if _git("ls-files", "--error-unmatch", Path(__file__).name) is None:
+    """The revision of the checkout that this file belongs to, "unknown" where git does not tell, None without one."""
+    if not (Path(__file__).parents[2] / ".git").exists():
         return None
-    revision, changes = _git("rev-parse", "HEAD"), _git("status", "--porcelain", "--untracked-files=no")
-    if revision is None or changes is None:
-        return None
-    return {"revision": revision, "uncommitted_changes": changes != ""}
+    try:
+        # A copy installed inside some other project's checkout must not report that project's revision.
+        if not _git("ls-files", Path(__file__).name):
+            return None
+        changes = _git("status", "--porcelain", "--untracked-files=no")
+        return {"revision": _git("rev-parse", "HEAD"), "uncommitted_changes": changes != ""}
+    except (OSError, subprocess.SubprocessError) as error:
+        reason = (getattr(error, "stderr", None) or str(error)).splitlines()[0]
+        warnings.warn(f"the record says 'unknown' for the revision of the code: {reason}", stacklevel=3)
+        return {"revision": "unknown", "uncommitted_changes": None}
+
+
+def _arithmetic() -> dict:
+    """What decides how numbers are rounded, beside versions and hardware.
+
+    float32_products: "ieee" (float32 throughout), or the lower precision allowed, on CUDA and on the CPU ("none": not
+    set, which is the same as "ieee"). instruction_set: the vector instructions that torch uses. switches: variables of
+    the environment that choose others.
+    """
+    # Imported here because a reader of records needs no torch.
+    import torch
+
+    backends = {"cuda": torch.backends.cuda.matmul, "cpu": torch.backends.mkldnn.matmul}
+    return {
+        "float32_products": {name: backend.fp32_precision for name, backend in backends.items()},
+        "instruction_set": torch.backends.cpu.get_cpu_capability(),
+        "threads": torch.get_num_threads(),
+        "switches": {name: os.environ[name] for name in ARITHMETIC_SWITCHES if name in os.environ},
+    }
 
 
 def _cpu_model() -> str:
@@ -88,7 +120,6 @@ def _cpu_cores() -> int:
 def _device_name(device: str) -> str:
     if not device.startswith("cuda"):
         return device
-    # Imported here because a reader of records needs no torch.
-    import torch
+    import torch  # as above
 
     return torch.cuda.get_device_name(device)

@@ -1,12 +1,13 @@
-"""Committed outputs: an executed notebook without the traces of its execution."""
+"""Committed outputs: executed notebooks without the traces of their execution, and their verdicts."""
 
 import copy
 
 import nbformat
+import pandas as pd
 
-from paperlib.repro import paths
+from paperlib.repro import paths, verdicts
 from paperlib.repro.catalogue import CatalogueEntry
-from paperlib.repro.pipeline import DONE, condition, executed_profile
+from paperlib.repro.pipeline import DONE, NEVER_RUN, condition, executed_profile
 
 PUBLISHED_PROFILE = "quick"
 """The profile whose outputs are committed."""
@@ -18,15 +19,43 @@ def publish(entry: CatalogueEntry) -> bool:
 
     Raises ValueError unless the notebook is up to date at the published profile.
     """
-    if executed_profile(entry) != PUBLISHED_PROFILE or condition(entry) != DONE:
-        state = f"{condition(entry)} at profile {executed_profile(entry) or 'none'}"
-        raise ValueError(f"{entry.name} is {state}; execute it at profile {PUBLISHED_PROFILE} first")
+    state, profile = condition(entry), executed_profile(entry)
+    if profile != PUBLISHED_PROFILE or state != DONE:
+        state = "not executed yet" if state == NEVER_RUN else f"{state} at profile {profile or 'unknown'}"
+        advice = f"paperlib run {entry.name} --profile {PUBLISHED_PROFILE}"
+        raise ValueError(f"nothing to publish: {entry.name} is {state}; {advice} comes first")
     cleaned = without_execution_traces(nbformat.read(paths.executed_notebook(entry.name), as_version=4))
     content = nbformat.writes(cleaned) + "\n"
     if content == entry.source.read_text(encoding="utf-8"):
         return False
     paths.write_atomically(entry.source, content)
     return True
+
+
+def publish_verdicts() -> bool:
+    """Write data/verdicts.csv, the verdicts behind the committed outputs; True if it changed.
+
+    A row per claim: claim, basis, verdict, fingerprint of its statement and rule, and `detail`, which says what a
+    verdict still lacks. Raises ValueError if a claim has no acceptable verdict of the published profile.
+    """
+    board = verdicts.scoreboard()
+    lacking = board[board["state"].isin(verdicts.UNACCEPTABLE) | (board["profile"] != PUBLISHED_PROFILE)]
+    lacking = lacking[lacking["state"] != verdicts.NOT_YET_CHECKED]
+    if len(lacking):
+        raise ValueError(
+            f"no verdicts to publish: {len(lacking)} claims lack theirs, such as {lacking.iloc[0]['claim']}"
+        )
+    content = board[["claim", "basis", "state", "fingerprint", "detail"]].to_csv(index=False)
+    path = paths.published_verdicts()
+    if path.is_file() and path.read_text(encoding="utf-8") == content:
+        return False
+    paths.write_atomically(path, content)
+    return True
+
+
+def published_verdicts() -> pd.DataFrame:
+    """The verdicts behind the committed outputs, as `publish_verdicts` wrote them."""
+    return pd.read_csv(paths.published_verdicts(), keep_default_na=False)
 
 
 def without_execution_traces(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:

@@ -85,6 +85,25 @@ def probability_of_improvement(x: ArrayLike, y: ArrayLike, *, seed: int) -> dict
     return {"probability": float(wins.mean()), "low": float(low), "high": float(high), "p": p}
 
 
+def relative_difference(x: ArrayLike, y: ArrayLike, *, seed: int) -> dict[str, float | int]:
+    """``{mean, low, high, runs}``: (mean of ``x`` - mean of ``y``) / |mean of ``y``|, with its 95 % interval.
+
+    ``x`` and ``y``, ``(runs,)`` each, are paired, run by run (the same seeds): pairs are resampled. ValueError for
+    different numbers of runs, or a mean of zero in ``y`` or a resample of it.
+    """
+    pairs = np.column_stack([_scores(x, minimum_runs=2, name="x")[:, 0], _scores(y, minimum_runs=2, name="y")[:, 0]])
+    runs = len(pairs)
+
+    def difference(rows: NDArray[np.float64]) -> float:
+        one, other = pairs[rows[:, 0].astype(int)].mean(axis=0)
+        if other == 0:
+            raise ValueError("the mean of y is 0: there is no relative difference")
+        return float((one - other) / abs(other))
+
+    interval = bootstrap_interval(np.arange(runs), difference, seed=seed)
+    return {"mean": interval["estimate"], "low": interval["low"], "high": interval["high"], "runs": runs}
+
+
 def _permutation_p(pooled: NDArray[np.float64], first: int, random: np.random.Generator) -> float:
     """One-sided p-value of the observed deal of pooled scores ``(runs, tasks)``, its ``first`` rows against the rest.
 

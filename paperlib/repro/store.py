@@ -273,11 +273,20 @@ def _read_checked(folder: Path, name: str, digest: Mapping) -> bytes:
 def _locked(path: Path, *, blocking: bool = True) -> Iterator[int]:
     """Hold the lock file ``path``, whose descriptor is given; ``BlockingIOError`` if it is taken and ``blocking`` is
     false.
+
+    ``OSError`` that says what to do on a file system without such locks, as Lustre and NFS can be.
     """
     _make_folder(path.parent)
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if blocking else fcntl.LOCK_NB))
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if blocking else fcntl.LOCK_NB))
+        except OSError as error:
+            if error.errno in (errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOLCK):
+                advice = "choose a build folder on another one: make BUILD=/a/folder, or PAPERLIB_BUILD=/a/folder"
+                message = f"{error.strerror}: this file system lacks the locks that the run store needs; {advice}"
+                raise OSError(error.errno, message, str(path)) from error
+            raise
         yield descriptor
     finally:
         os.close(descriptor)

@@ -157,7 +157,7 @@ def scoreboard() -> pd.DataFrame:
     """All claims in the ledger's order, one row each, with the state of each (STATES) and what it rests on.
 
     A verdict counts only in the file of its claim's own notebook. Columns: claim, paper, notebook, kind, basis, where,
-    statement, state, rule, printed, measured, artefact, profile, detail.
+    statement, state, rule, fingerprint, printed, measured, artefact, profile, detail.
     """
     existing = {entry.name for entry in existing_notebooks()}
     recorded, damaged = _read_all(existing)
@@ -222,7 +222,7 @@ def _counts(table: pd.DataFrame, column: str, values: Iterable[str]) -> pd.DataF
 
 _COLUMNS = [
     *("claim", "paper", "notebook", "kind", "basis", "where", "statement", "state"),
-    *("rule", "printed", "measured", "artefact", "profile", "detail"),
+    *("rule", "fingerprint", "printed", "measured", "artefact", "profile", "detail"),
 ]
 
 
@@ -231,6 +231,7 @@ def _row(claim: Claim, verdict: Verdict | None, notebook_exists: bool) -> dict[s
     row |= {"claim": claim.id, "paper": claim.paper, "notebook": claim.notebook}
     row |= {"kind": claim.kind, "basis": claim.basis}
     row |= {"where": claim.where, "statement": claim.statement, "rule": f"{claim.rule.measure}: {claim.rule.words}"}
+    row["fingerprint"] = claim.fingerprint
     row["state"] = state(claim, verdict, notebook_exists)
     if verdict is not None:
         row |= {"printed": printed_in_words(claim.rule, verdict.measured), "measured": in_words(verdict)}

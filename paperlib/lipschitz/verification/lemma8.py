@@ -248,7 +248,7 @@ def ascent_ends(
     """Where ascent by the rule with global constants ends, largest over random functions: final over initial gradient
     norm (gradient), and largest eigenvalue of the Hessian over the 2-norm of the constants (curvature).
 
-    at_saddles: start quadratics that have a saddle there, for which nothing moves, instead of at random.
+    at_saddles: start quadratics where their gradient vanishes, mostly a saddle, from which nothing moves.
     """
     worst = {"gradient": 0.0, "curvature": 0.0}
     for j, theta, _ in cases(number, seed=seed):

@@ -15,7 +15,8 @@ import torch
 from paperlib.pave.checkpoints import TrainedNetworks
 from paperlib.pave.evaluation import episode_table, play_episodes
 from paperlib.pave.experiments import tidy
-from paperlib.pave.recorded_runs import RecordedRuns
+from paperlib.pave.recorded_runs import RecordedRuns, where_recorded
+from paperlib.pave.verification.recorded_geometry import beside_print
 from paperlib.repro.statistics import mean_interval
 from paperlib.repro.store import Record
 
@@ -33,18 +34,16 @@ def key(printed: str) -> str:
 
 
 def _beside(runs: RecordedRuns, cell: tuple[str, str, str], measure: str, printed: float) -> dict[str, float]:
-    interval = runs.interval(*cell, measure)
-    return {name: interval[name] for name in ("mean", "low", "high")} | {"printed": float(printed)}
+    return beside_print(runs.scores(*cell, measure), printed)
 
 
 # Table (d): the factorial
 
 
-def factorial_means(runs: RecordedRuns, printed: pd.DataFrame, measure: str) -> dict[str, dict[str, float]]:
+def factorial_means(runs: RecordedRuns, printed: pd.DataFrame, measure: str) -> dict[str, dict | None]:
     """Per combination, our interval over runs beside the printed mean."""
-    runs.require((*WALKER, m) for m in CONFIGURATIONS)
     rows = {key(row.configuration): getattr(row, f"{measure}_mean") for row in printed.itertuples()}
-    return {m: _beside(runs, (*WALKER, m), measure, rows[m]) for m in CONFIGURATIONS}
+    return where_recorded(CONFIGURATIONS, lambda m: _beside(runs, (*WALKER, m), measure, rows[m]))
 
 
 def less_smooth_without_curv(runs: RecordedRuns) -> dict[str, float]:
@@ -52,17 +51,22 @@ def less_smooth_without_curv(runs: RecordedRuns) -> dict[str, float]:
     return runs.above(*WALKER, "mpr_vfc", "base", "smoothness")
 
 
-def all_three_smoothest(runs: RecordedRuns) -> dict[str, dict[str, float]]:
+def all_three_smoothest(runs: RecordedRuns) -> dict[str, dict[str, float] | None]:
     """Probability that the score with all three is below the other combination's."""
-    runs.require((*WALKER, m) for m in CONFIGURATIONS)
-    return {m: runs.below(*WALKER, "pave", m, "smoothness") for m in CONFIGURATIONS if m != "pave"}
+    others = [m for m in CONFIGURATIONS if m != "pave"]
+    return where_recorded(others, lambda m: runs.below(*WALKER, "pave", m, "smoothness"))
 
 
-def score_over_base(runs: RecordedRuns) -> dict[str, float]:
+def score_over_base(runs: RecordedRuns) -> dict[str, float | None]:
     """Mean smoothness score over Base's of the combinations without Curv."""
-    runs.require((*WALKER, m) for m in ("base", *WITHOUT_CURV))
-    base = runs.scores(*WALKER, "base", "smoothness").mean()
-    return {m: float(runs.scores(*WALKER, m, "smoothness").mean() / base) for m in WITHOUT_CURV}
+    return where_recorded(WITHOUT_CURV, lambda m: runs.ratio(*WALKER, m, "base", "smoothness"))
+
+
+def three_way_synergy(runs: RecordedRuns) -> dict[str, float]:
+    """{mean, low, high} of the three-way interaction of the losses on the smoothness score, over runs."""
+    runs.require((*WALKER, m) for m in CONFIGURATIONS)
+    found = effects({m: runs.scores(*WALKER, m, "smoothness") for m in CONFIGURATIONS}).set_index("effect")
+    return found.loc["MPR x VFC x CURV"].to_dict()
 
 
 def curv_rescues(runs: RecordedRuns) -> dict[str, float]:
@@ -75,18 +79,23 @@ def fewer_flips_with_vfc(runs: RecordedRuns) -> dict[str, float]:
     return runs.below(*WALKER, "vfc", "base", "flip_rate")
 
 
+def contrast(scores: Mapping[str, np.ndarray | float], losses: Sequence[str]) -> np.ndarray | float:
+    """The effect of losses together on scores by configuration: the mean score of the configurations where the product
+    of the losses' signs (+1 with a loss, -1 without) is positive, minus that of the others.
+    """
+    signs = {m: {loss: 1 if m == "pave" or loss in m.split("_") else -1 for loss in LOSSES} for m in CONFIGURATIONS}
+    return sum(np.prod([signs[m][loss] for loss in losses]) * scores[m] for m in CONFIGURATIONS) / 4
+
+
 def effects(scores: Mapping[str, np.ndarray]) -> pd.DataFrame:
     """Main effects and interactions of the losses on a score, run by run; scores by configuration, each (seeds,).
 
-    An effect is the mean score of the configurations where the product of the signs (+1 with a loss, -1 without) is
-    positive minus that of the others: columns effect, mean, low, high (95 % over seeds).
+    Columns effect, mean, low, high (95 % over seeds); see `contrast`.
     """
-    signs = {m: {loss: 1 if m == "pave" or loss in m.split("_") else -1 for loss in LOSSES} for m in CONFIGURATIONS}
     rows = []
     for chosen in range(1, 8):
         losses = [loss for k, loss in enumerate(LOSSES) if chosen >> k & 1]
-        contrast = sum(np.prod([signs[m][loss] for loss in losses]) * scores[m] for m in CONFIGURATIONS) / 4
-        interval = mean_interval(contrast, seed=0)
+        interval = mean_interval(contrast(scores, losses), seed=0)
         rows.append(
             {"effect": " x ".join(loss.upper() for loss in losses), **{k: interval[k] for k in ("mean", "low", "high")}}
         )
@@ -96,78 +105,83 @@ def effects(scores: Mapping[str, np.ndarray]) -> pd.DataFrame:
 # Table (c): other ways to regularise a critic
 
 
-def critic_side_means(runs: RecordedRuns, printed: pd.DataFrame, environment: str) -> dict[str, dict[str, float]]:
+def critic_side_means(runs: RecordedRuns, printed: pd.DataFrame, environment: str) -> dict[str, dict | None]:
     """Per method and measure printed, our interval over runs beside the printed mean."""
-    cell = environment, "td3"
-    runs.require((*cell, m) for m in CRITIC_SIDE)
     table = printed.set_index(printed["method"].map(key))
-    table, found = table[table["environment"] == environment], {}
+    table = table[table["environment"] == environment]
     columns = {"smoothness": "smoothness", "return": "return_mean", **{name: name for name in GEOMETRY}}
-    for method in CRITIC_SIDE:
-        for measure, column in columns.items():
-            if not np.isnan(table.loc[method, column]):
-                found[f"{method}, {measure}"] = _beside(runs, (*cell, method), measure, table.loc[method, column])
-    return found
+    cells = {
+        f"{method}, {measure}": (method, measure, table.loc[method, column])
+        for method in CRITIC_SIDE
+        for measure, column in columns.items()
+        if not np.isnan(table.loc[method, column])
+    }
+
+    def beside(case: str) -> dict[str, float]:
+        method, measure, value = cells[case]
+        return _beside(runs, (environment, "td3", method), measure, value)
+
+    return where_recorded(cells, beside)
 
 
-def flatter_than_base(runs: RecordedRuns) -> dict[str, dict[str, float]]:
+def flatter_than_base(runs: RecordedRuns) -> dict[str, dict[str, float] | None]:
     """Probability that a run's median |lambda_max(H_aa)| is below one of Base's, per method and environment."""
-    runs.require((*cell, m) for cell in (LUNAR, WALKER) for m in ("base", *CRITIC_SIDE))
-    return {
-        f"{m}, {cell[0]}": runs.below(*cell, m, "base", "curvature_size_median")
-        for cell in (LUNAR, WALKER)
-        for m in CRITIC_SIDE
-    }
+    cells = {f"{m}, {cell[0]}": (*cell, m) for cell in (LUNAR, WALKER) for m in CRITIC_SIDE}
+    return where_recorded(cells, lambda case: runs.below(*cells[case], "base", "curvature_size_median"))
 
 
-def flattened_by_sn(runs: RecordedRuns) -> dict[str, float]:
+def ratio_to_base(runs: RecordedRuns, method: str, measure: str) -> dict[str, float | None]:
+    """Mean of a measure over Base's, per environment."""
+    cells = {cell[0]: cell for cell in (LUNAR, WALKER)}
+    return where_recorded(cells, lambda environment: runs.ratio(*cells[environment], method, "base", measure))
+
+
+def flattened_by_sn(runs: RecordedRuns) -> dict[str, float | None]:
     """SN-Critic's mean M_sup and mean median |lambda_max(H_aa)| over Base's, per environment."""
-    return {
-        f"{measure}, {environment}": value
-        for measure in ("mixed_hessian_sup", "curvature_size_median")
-        for environment, value in ratio_to_base(runs, "sn_critic", measure).items()
-    }
+    measures = ("mixed_hessian_sup", "curvature_size_median")
+    cells = {f"{q}, {cell[0]}": (*cell, "sn_critic", "base", q) for q in measures for cell in (LUNAR, WALKER)}
+    return where_recorded(cells, lambda case: runs.ratio(*cells[case]))
 
 
-def spread_of_actions(runs: RecordedRuns, method: str = "sn_critic") -> dict[str, float]:
+def spread_of_actions(runs: RecordedRuns, method: str = "sn_critic") -> dict[str, float | None]:
     """Standard deviation of the action over visited states over half the action range, of the dimension where it is
     largest, mean over runs, per environment.
     """
-    runs.require((*cell, method) for cell in (LUNAR, WALKER))
-    return {cell[0]: float(runs.scores(*cell, method, "action_sd_largest").mean()) for cell in (LUNAR, WALKER)}
+    cells = {cell[0]: (*cell, method) for cell in (LUNAR, WALKER)}
+    return where_recorded(
+        cells, lambda environment: float(runs.scores(*cells[environment], "action_sd_largest").mean())
+    )
 
 
-def ratio_to_base(runs: RecordedRuns, method: str, measure: str) -> dict[str, float]:
-    """Mean of a measure over Base's, per environment."""
-    runs.require((*cell, m) for cell in (LUNAR, WALKER) for m in ("base", method))
-    return {
-        cell[0]: float(runs.scores(*cell, method, measure).mean() / runs.scores(*cell, "base", measure).mean())
-        for cell in (LUNAR, WALKER)
-    }
-
-
-def rate_minus_base(runs: RecordedRuns, method: str = "gp_critic") -> dict[str, float]:
+def rate_minus_base(runs: RecordedRuns, method: str = "gp_critic") -> dict[str, float | None]:
     """Mean negative-definite rate minus Base's, per environment."""
-    runs.require((*cell, m) for cell in (LUNAR, WALKER) for m in ("base", method))
-    measure = "negative_definite_rate"
-    return {
-        cell[0]: float(runs.scores(*cell, method, measure).mean() - runs.scores(*cell, "base", measure).mean())
-        for cell in (LUNAR, WALKER)
-    }
+    cells = {cell[0]: cell for cell in (LUNAR, WALKER)}
+
+    def difference(environment: str) -> float:
+        cell = cells[environment]
+        runs.require((*cell, m) for m in ("base", method))
+        one, base = (runs.scores(*cell, m, "negative_definite_rate").mean() for m in (method, "base"))
+        return float(one - base)
+
+    return where_recorded(cells, difference)
 
 
 # Table (e): CAPS with PAVE
 
 
-def combination_means(runs: RecordedRuns, printed: pd.DataFrame) -> dict[str, dict[str, float]]:
+def combination_means(runs: RecordedRuns, printed: pd.DataFrame) -> dict[str, dict | None]:
     """Per method and measure, our interval over runs beside the printed mean."""
-    methods = {key(row.method): row for row in printed.itertuples()}
-    runs.require((*LUNAR, m) for m in methods)
-    return {
-        f"{m}, {measure}": _beside(runs, (*LUNAR, m), measure, getattr(row, column))
-        for m, row in methods.items()
+    cells = {
+        f"{key(row.method)}, {measure}": (key(row.method), measure, getattr(row, column))
+        for row in printed.itertuples()
         for measure, column in (("return", "return_mean"), ("smoothness", "smoothness"))
     }
+
+    def beside(case: str) -> dict[str, float]:
+        method, measure, value = cells[case]
+        return _beside(runs, (*LUNAR, method), measure, value)
+
+    return where_recorded(cells, beside)
 
 
 def change_by_caps(runs: RecordedRuns) -> dict[str, float]:
@@ -204,29 +218,33 @@ def sweeps(scores: pd.DataFrame) -> pd.DataFrame:
     return scores.assign(coefficient=parts[0], value=parts[1].astype(float))
 
 
-def out_of_order(runs: RecordedRuns, methods: Sequence[str]) -> dict[str, int]:
+def out_of_order(runs: RecordedRuns, methods: Sequence[str]) -> dict[str, int | None]:
     """Neighbours in the search order whose later weight changes the mean smoothness score by the larger factor.
 
     methods: those of the sweeps, named coefficient=value. By environment.
     """
-    runs.require((*cell, m) for cell in (LUNAR, WALKER) for m in methods)
-    failures = {}
-    for cell in (LUNAR, WALKER):
+    cells = {cell[0]: cell for cell in (LUNAR, WALKER)}
+
+    def failures(environment: str) -> int:
+        cell = cells[environment]
+        runs.require((*cell, m) for m in methods)
         means = {m: runs.scores(*cell, m, "smoothness").mean() for m in methods}
         swept = [[mean for m, mean in means.items() if m.split("=")[0] == name] for name in SEARCH_ORDER]
         factors = [max(values) / min(values) for values in swept]
-        failures[cell[0]] = sum(later > earlier for earlier, later in pairwise(factors))
-    return failures
+        return sum(later > earlier for earlier, later in pairwise(factors))
+
+    return where_recorded(cells, failures)
 
 
 # The printed tables by themselves
 
 
-def agreement(ablation: pd.DataFrame, table_one: pd.DataFrame, method: str) -> dict[str, float]:
-    """Table (d)'s value over Table 1's for Walker2d with TD3."""
+def difference_of_tables(ablation: pd.DataFrame, table_one: pd.DataFrame, method: str) -> float:
+    """Largest relative difference, of return and smoothness, of table (d) to Table 1 for Walker2d with TD3."""
     one = table_one[(table_one["algorithm"] == "td3") & (table_one["environment"] == "walker")].set_index("method")
     of = ablation.set_index(ablation["configuration"].map(key))
-    return {m: float(of.loc[method, f"{m}_mean"] / one.loc[method, f"{m}_mean"]) for m in ("return", "smoothness")}
+    ratios = [of.loc[method, f"{m}_mean"] / one.loc[method, f"{m}_mean"] for m in ("return", "smoothness")]
+    return float(max(abs(ratio - 1) for ratio in ratios))
 
 
 def largest_difference_of_copies(
@@ -271,20 +289,29 @@ def printed_rescue(ablation: pd.DataFrame) -> float:
     return score["mpr_vfc"] - score["pave"]
 
 
-def printed_critic_side_failures(table_c: pd.DataFrame) -> dict[str, int]:
-    """Of the statements on SN-Critic and GP-Critic, in the ranges used for the measured ones."""
+def printed_effect(ablation: pd.DataFrame, losses: Sequence[str]) -> float:
+    """The effect of losses together on the printed smoothness score."""
+    return float(contrast({key(row.configuration): row.smoothness_mean for row in ablation.itertuples()}, losses))
+
+
+def printed_critic_side(table_c: pd.DataFrame) -> dict[str, float | dict[str, float]]:
+    """What each statement on SN-Critic and GP-Critic measures in the printed table."""
     of = {(row.environment, key(row.method)): row for row in table_c.itertuples()}
-    outcomes = []
-    for environment in ("lunar", "walker"):
-        base, sn, gp = (of[environment, m] for m in ("base", *CRITIC_SIDE))
-        if not np.isnan(sn.mixed_hessian_sup):
-            outcomes.append(sn.mixed_hessian_sup / base.mixed_hessian_sup <= 0.01)
-        outcomes.append(sn.smoothness == 0)  # of a constant policy
-        outcomes.append(0.4 <= gp.mixed_hessian_sup / base.mixed_hessian_sup <= 0.95)
-        outcomes.append(abs(gp.negative_definite_rate - base.negative_definite_rate) <= 0.05)
-    outcomes.append(of["lunar", "gp_critic"].smoothness > of["lunar", "base"].smoothness)
-    outcomes.append(0.75 <= of["walker", "gp_critic"].smoothness / of["walker", "base"].smoothness <= 0.99)
-    return {"cases": len(outcomes), "failures": outcomes.count(False)}
+
+    def over_base(method: str, measure: str) -> dict[str, float]:
+        pairs = {e: (getattr(of[e, method], measure), getattr(of[e, "base"], measure)) for e in ("lunar", "walker")}
+        return {e: value / base for e, (value, base) in pairs.items() if not np.isnan(value)}
+
+    smoothness = over_base("gp_critic", "smoothness")
+    rates = {e: [of[e, m].negative_definite_rate for m in ("gp_critic", "base")] for e in ("lunar", "walker")}
+    return {
+        "sn_flattens": over_base("sn_critic", "mixed_hessian_sup"),
+        "sn_constant_policy": {e: of[e, "sn_critic"].smoothness for e in ("lunar", "walker")},
+        "gp_lowers_mixed_hessian": over_base("gp_critic", "mixed_hessian_sup"),
+        "gp_rate_unchanged": {e: gp - base for e, (gp, base) in rates.items()},
+        "gp_smoothness_lunar": smoothness["lunar"],
+        "gp_smoothness_walker": smoothness["walker"],
+    }
 
 
 def printed_change_by_caps(table_e: pd.DataFrame) -> dict[str, float]:

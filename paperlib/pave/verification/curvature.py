@@ -135,6 +135,12 @@ def has_ascent_direction(hessians: Tensor, delta: float) -> Tensor:
     return torch.linalg.eigvalsh(hessians)[:, -1] > 0
 
 
+def condition_numbers(hessians: Tensor) -> Tensor:
+    """Largest over smallest |eigenvalue| of each Hessian, (n,)."""
+    sizes = torch.linalg.eigvalsh(hessians).abs()
+    return sizes.amax(1) / sizes.amin(1)
+
+
 def loss_of_turned(eigenvalues: tuple[float, float], delta: float, angles: np.ndarray) -> np.ndarray:
     """Loss of the 2 x 2 Hessian with these eigenvalues, its basis turned by each of `angles`, (angles,)."""
     c, s = torch.cos(torch.as_tensor(angles)), torch.sin(torch.as_tensor(angles))

@@ -14,7 +14,7 @@ from paperlib.pave.evaluation import play_episodes
 from paperlib.pave.example_critics import ConcaveCritic, NetworkCritic, random_network
 from paperlib.pave.losses import PaveLosses, pave_losses
 from paperlib.pave.update_audit import matrix_flops
-from paperlib.pave.verification.implicit_jacobian import InteriorMaxima, finite_difference_jacobian
+from paperlib.pave.verification.implicit_jacobian import InteriorMaxima, finite_difference_jacobian, log_log_slope
 
 Jacobian = Callable[[InteriorMaxima, float], Tensor]
 
@@ -178,6 +178,36 @@ def truncation_errors(
     if not errors["curv"]:
         raise ValueError("the hinge is closed at every row, so the curvature loss shows nothing: raise delta")
     return {name: max(values) for name, values in errors.items()}
+
+
+def proxy_order(
+    critic: Critic,
+    transitions: Transitions,
+    *,
+    sigma: float,
+    delta: float,
+    losses: Callable[..., PaveLosses] = pave_losses,
+) -> dict[str, float]:
+    """Log-log slopes of the errors of MPR and VFC against the scale of noise and transition, and the error of Curv.
+
+    Scales 1, 0.1 and 0.01: a finite difference of first order has slope 1; an exact derivative has no step to scale.
+    """
+    states, actions, next_states = transitions
+    scales = (1.0, 0.1, 0.01)
+    errors = [
+        truncation_errors(
+            critic,
+            states,
+            actions,
+            states + scale * (next_states - states),
+            sigma=scale * sigma,
+            delta=delta,
+            losses=losses,
+        )
+        for scale in scales
+    ]
+    slopes = {name: log_log_slope(scales, [at[name] for at in errors]) for name in ("mpr", "vfc")}
+    return slopes | {"curv": max(at["curv"] for at in errors)}
 
 
 # What flatness does to the policy

@@ -17,7 +17,6 @@ from torch import Tensor
 from paperlib.pave.closed_form import closed_form_pave
 from paperlib.pave.critic_geometry import action_gradient, action_hessian, mixed_hessian
 from paperlib.pave.example_critics import ConcaveCritic, NetworkCritic
-from paperlib.pave.losses import PaveLosses, pave_losses
 from paperlib.pave.networks import StackedMLP
 from paperlib.pave.verification.curvature import expected_hinge
 
@@ -120,11 +119,47 @@ def fit_critics(
 def held_out_geometry(fitted: Sequence[FittedCritic], targets: Targets) -> pd.DataFrame:
     """One row per critic, from points it was not fitted to; medians over the points.
 
+    mpr_loss and curv_loss: means over training points of ||H_sa||_F^2, which L_MPR is up to a constant, and of the
+    curvature loss over all sign vectors. state_part and action_part: see `gradient_parts`.
     error: root mean square of Q - target; gradient: ||grad_a Q||; coupling: ||H_sa||_2; inverse_curvature:
     ||H_aa^-1||_2; sensitivity: ||H_aa^-1 H_sa||_2; negative_definite: share of points with lambda_max(H_aa) < 0;
     zero_loss and zero_loss_convex: share where every sign vector passes, and where in spite of it lambda_max > 0.
     """
-    return pd.DataFrame([_geometry(one, targets) for one in fitted])
+    return pd.DataFrame([_geometry(one, targets) | _losses(one) | gradient_parts(one) for one in fitted])
+
+
+def _losses(one: FittedCritic) -> dict[str, float]:
+    states, actions = (x[:HELD_OUT_POINTS].double() for x in draw_points(one.action_dim, TRAINING_POINTS, seed=1))
+    mixed = mixed_hessian(one.critic, states, actions).square().sum((1, 2))
+    hinge = expected_hinge(action_hessian(one.critic, states, actions), DELTA)
+    return {"mpr_loss": mixed.mean().item(), "curv_loss": hinge.mean().item()}
+
+
+def gradient_parts(one: FittedCritic) -> dict[str, float]:
+    """Root mean squares of the two parts of grad_a Q over a grid of 256 states and 64 actions.
+
+    action_part: of the mean over states at each action, all there is in an additive critic f(s) + g(a); state_part: of
+    what is left.
+    """
+    states, _ = draw_points(one.action_dim, 256, seed=4)
+    _, actions = draw_points(one.action_dim, 64, seed=5)
+    every = states.repeat(len(actions), 1).double(), actions.repeat_interleave(len(states), 0).double()
+    gradient = action_gradient(one.critic, *every).view(len(actions), len(states), -1)
+    mean = gradient.mean(1, keepdim=True)
+    parts = {"action_part": mean, "state_part": gradient - mean}
+    return {name: part.square().sum(2).mean().sqrt().item() for name, part in parts.items()}
+
+
+def halving_penalty(geometry: pd.DataFrame, loss: str, without: Penalty, tried: Sequence[Penalty]) -> Penalty:
+    """The first of `tried`, in the order of their weights, at which `loss` is at most half of that under `without`.
+
+    loss: "mpr_loss" or "curv_loss", compared by medians over seeds. ValueError if none halves it.
+    """
+    middle = geometry.groupby(["mpr", "curv"])[loss].median()
+    for penalty in sorted(tried):
+        if middle[penalty] <= 0.5 * middle[without]:
+            return penalty
+    raise ValueError(f"none of the weights tried halves {loss}: {[tuple(penalty) for penalty in tried]}")
 
 
 def _geometry(one: FittedCritic, targets: Targets) -> dict:
@@ -166,22 +201,11 @@ def compare(geometry: pd.DataFrame, quantity: str, one: Penalty, other: Penalty,
     return compared
 
 
-def largest_additive_penalty(
-    count: int, *, action_dim: int = 2, losses: Callable[..., PaveLosses] = pave_losses
-) -> float:
-    """Largest L_MPR over random additive critics sin(w's) - a'Ca/2 with C >= I, at the published sigma."""
-    worst = 0.0
-    for seed in range(count):
-        generator = torch.Generator().manual_seed(seed)
-        factor = torch.randn(action_dim, action_dim, generator=generator, dtype=torch.float64)
-        curvature = torch.eye(action_dim, dtype=torch.float64) + factor @ factor.mT
-        ripple = torch.randn(STATE_DIM, generator=generator, dtype=torch.float64)
+def state_part_selectivity(geometry: pd.DataFrame, one: Penalty, other: Penalty) -> dict[str, float]:
+    """How much more penalty `one` lowers the state-dependent part of grad_a Q than the other part, below 1: more.
 
-        def critic(s: Tensor, a: Tensor, ripple: Tensor = ripple, curvature: Tensor = curvature) -> Tensor:
-            return torch.sin(s @ ripple) - 0.5 * (a @ curvature * a).sum(1)
-
-        s, a = (x.double() for x in draw_points(action_dim, 64, seed=seed))
-        noise = SIGMA * torch.randn(s.shape, generator=generator, dtype=torch.float64)
-        terms = losses(critic, s, a, s, state_noise=noise, probes=torch.ones_like(a), delta=DELTA)
-        worst = max(worst, terms.mpr.item())
-    return worst
+    A critic that becomes flat loses both parts alike; one that becomes additive loses the first alone. Returns
+    {number of actions: (state_part under one / other) / (action_part under one / other)}.
+    """
+    state, action = (compare(geometry, part, one, other, "ratio") for part in ("state_part", "action_part"))
+    return {actions: state[actions] / action[actions] for actions in state}

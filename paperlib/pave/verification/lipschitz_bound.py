@@ -412,3 +412,28 @@ def visited_curvature(at: Visited, *, mu: Callable[[Tensor], Tensor] = curvature
 def negative_definite_rate(curvatures: Tensor) -> float:
     """Share of points with -lambda_max(H_aa) > 0."""
     return (curvatures > 0).double().mean().item()
+
+
+def rate_beyond_what_is_asked(rate: float, base: float, *, ceiling: float = 0.99, gain: float = 0.01) -> float:
+    """A method's rate minus what is asked of it: Base's rate, plus `gain` where Base is below `ceiling`.
+
+    Where Base's hypothesis holds at nearly all states there is nothing left to gain, and a tie is enough.
+    """
+    return rate - base - (gain if base < ceiling else 0.0)
+
+
+def pointwise_bounds(at: Visited, *, bound: Callable[[Tensor, Tensor], Tensor] | None = None) -> Tensor:
+    """M(s) / mu(s) at every visited (s, pi(s)), (B,); infinite where mu(s) <= 0, for there is no bound there.
+
+    bound: (H_sa, mu) to the ratio where mu > 0, by default ||H_sa||_2 / mu.
+    """
+    ratio = bound or (lambda mixed, mu: spectral_norm(mixed) / mu)
+    mu = visited_curvature(at)
+    ratios = ratio(mixed_hessian(at.critic, at.states, at.actions), mu)
+    return torch.where(mu > 0, ratios, torch.inf)
+
+
+def share_below(one: Tensor, other: Tensor) -> float:
+    """Share of pairs, one value from `one` (m,) and one from `other` (n,), with the first smaller; ties count half."""
+    smaller, equal = one[:, None] < other, one[:, None] == other
+    return (smaller.double() + 0.5 * equal.double()).mean().item()

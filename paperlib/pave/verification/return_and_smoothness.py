@@ -5,19 +5,23 @@ Measures take recorded runs, or the printed table, as an argument.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 
 import numpy as np
 import pandas as pd
 
 from paperlib.pave.printed_tables import ENVIRONMENTS, METHODS
-from paperlib.pave.recorded_runs import RecordedRuns
-from paperlib.repro.statistics import interquartile_mean, probability_of_improvement
+from paperlib.pave.recorded_runs import NotRecorded, RecordedRuns, where_recorded
+from paperlib.repro.checks import judge
+from paperlib.repro.claims import load_claims
+from paperlib.repro.statistics import interquartile_mean, mean_interval, probability_of_improvement
 
-TIE = 1.02
-"""A smoothness within 2 % of the lowest is tied with it."""
+PRINTED_EPISODES = 50
+"""Of one printed mean: ten of each of five runs."""
 
 LOWER_IS_BETTER = "smoothness"
+SETTINGS = [(e, a) for a in ("td3", "sac") for e in ENVIRONMENTS]
 
 
 def others(method: str) -> tuple[str, ...]:
@@ -30,15 +34,41 @@ def others(method: str) -> tuple[str, ...]:
 
 def cell_means(
     runs: RecordedRuns, printed: pd.DataFrame, algorithm: str, measure: str, environment: str
-) -> dict[str, dict[str, float]]:
-    """Per method, our mean over runs with its interval beside the printed mean, as the check `mean_agrees` takes it."""
-    runs.require((environment, algorithm, method) for method in METHODS)
+) -> dict[str, dict[str, float] | None]:
+    """Per method our mean with its interval, the printed mean with its error, as the check `mean_agrees` takes them.
+
+    Of the return, the difference to Base for every other method: runs of one seed share their start states.
+    """
+    return where_recorded(METHODS, lambda m: beside_print(runs, printed, (environment, algorithm, m), measure))
+
+
+def beside_print(
+    runs: RecordedRuns, printed: pd.DataFrame, cell: tuple[str, str, str], measure: str
+) -> dict[str, float]:
+    """One case of `cell_means`."""
+    environment, algorithm, method = cell
     table = printed[(printed["algorithm"] == algorithm) & (printed["environment"] == environment)].set_index("method")
-    return {
-        method: {name: value for name, value in runs.interval(environment, algorithm, method, measure).items()
-                 if name != "runs"} | {"printed": float(table.loc[method, f"{measure}_mean"])}
-        for method in METHODS
-    }  # fmt: skip
+    means, deviations = table[f"{measure}_mean"], table[f"{measure}_std"]
+    error, ours = _errors(runs, cell, measure, deviations[method])
+    scores, value = runs.scores(*cell, measure), means[method]
+    if measure == "return" and method != "base":
+        base_error, base_ours = _errors(runs, (environment, algorithm, "base"), measure, deviations["base"])
+        scores = scores - runs.scores(environment, algorithm, "base", measure)
+        value = value - means["base"]
+        shared = scores.std(ddof=1) / math.sqrt(len(scores)) / math.hypot(ours, base_ours)
+        error = math.hypot(error, base_error) * shared
+    interval = mean_interval(scores, seed=0)
+    scale = means["base"] if measure == "return" else means[method]
+    found = {name: interval[name] for name in ("mean", "low", "high")}
+    return found | {"printed": float(value), "printed_error": float(error), "scale": float(abs(scale))}
+
+
+def _errors(runs: RecordedRuns, cell: tuple[str, str, str], measure: str, deviation: float) -> tuple[float, float]:
+    """Standard error of a printed mean from its deviation pooled over episodes, and that of ours over runs."""
+    scores = runs.scores(*cell, measure)
+    ours = scores.std(ddof=1) / math.sqrt(len(scores))
+    pooled = runs.episodes(*cell)[measure].std(ddof=0)
+    return deviation * max(1 / math.sqrt(PRINTED_EPISODES), ours / pooled), ours
 
 
 def ratio_of_spreads(runs: RecordedRuns, printed: pd.DataFrame, *, pooled: bool) -> float:
@@ -57,55 +87,33 @@ def ratio_of_spreads(runs: RecordedRuns, printed: pd.DataFrame, *, pooled: bool)
     return float(np.median(ratios))
 
 
-def return_change(runs: RecordedRuns, algorithm: str, leave_out: Iterable[str] = ()) -> dict[str, float]:
-    """(mean return of PAVE - that of Base) / |that of Base|, per environment."""
-    environments = [e for e in ENVIRONMENTS if e not in set(leave_out)]
-    runs.require((e, algorithm, m) for e in environments for m in ("base", "pave"))
-    changes = {}
-    for environment in environments:
-        base, pave = (runs.scores(environment, algorithm, m, "return").mean() for m in ("base", "pave"))
-        changes[environment] = float((pave - base) / abs(base))
-    return changes
-
-
-def smoother_than_base(runs: RecordedRuns, algorithm: str) -> dict[str, dict[str, float]]:
-    """Probability that PAVE's score is below Base's, per environment."""
-    runs.require((e, algorithm, m) for e in ENVIRONMENTS for m in ("base", "pave"))
-    return {e: runs.below(e, algorithm, "pave", "base", "smoothness") for e in ENVIRONMENTS}
+def return_change(runs: RecordedRuns, environment: str, algorithm: str) -> dict[str, float]:
+    """{mean, low, high} of (return of PAVE - that of Base) / |mean return of Base| over runs, paired by seed."""
+    runs.require((environment, algorithm, m) for m in ("base", "pave"))
+    base, pave = (runs.scores(environment, algorithm, m, "return") for m in ("base", "pave"))
+    interval = mean_interval((pave - base) / abs(base.mean()), seed=0)
+    return {name: interval[name] for name in ("mean", "low", "high")}
 
 
 def best_of_all(
     runs: RecordedRuns, environment: str, algorithm: str, measure: str, method: str = "pave"
-) -> dict[str, dict[str, float]]:
+) -> dict[str, dict[str, float] | None]:
     """Probability that the method is better than each other one: above in return, below in smoothness."""
-    runs.require((environment, algorithm, m) for m in METHODS)
     compare = runs.below if measure == LOWER_IS_BETTER else runs.above
-    return {other: compare(environment, algorithm, method, other, measure) for other in others(method)}
+    return where_recorded(others(method), lambda other: compare(environment, algorithm, method, other, measure))
 
 
-def smoothness_wins(means: dict[tuple[str, str], dict[str, float]]) -> int:
-    """Settings in which PAVE's mean is at most 1.02 times the lowest of the others; means by setting and method."""
-    return sum(of["pave"] <= TIE * min(of[m] for m in others("pave")) for of in means.values())
+def actor_side_over_pave(runs: RecordedRuns, environment: str, algorithm: str) -> dict[str, dict[str, float] | None]:
+    """Mean smoothness of GRAD and ASAP over PAVE's, with its interval over runs."""
+    return where_recorded(
+        ("grad", "asap"), lambda m: runs.over_lowest(environment, algorithm, m, ["pave"], LOWER_IS_BETTER)
+    )
 
 
-def recorded_smoothness(runs: RecordedRuns) -> dict[tuple[str, str], dict[str, float]]:
-    """Mean smoothness by (environment, algorithm) and method, all twelve settings."""
-    settings = [(e, a) for e in ENVIRONMENTS for a in ("td3", "sac")]
-    runs.require((*setting, m) for setting in settings for m in METHODS)
-    return {s: {m: float(runs.scores(*s, m, "smoothness").mean()) for m in METHODS} for s in settings}
-
-
-def actor_side_over_pave(runs: RecordedRuns, environment: str, algorithm: str) -> dict[str, float]:
-    """Mean smoothness of GRAD and ASAP over PAVE's."""
-    runs.require((environment, algorithm, m) for m in ("grad", "asap", "pave"))
-    pave = runs.scores(environment, algorithm, "pave", "smoothness").mean()
-    return {m: float(runs.scores(environment, algorithm, m, "smoothness").mean() / pave) for m in ("grad", "asap")}
-
-
-def methods_that_dominate(means: dict[str, tuple[float, float]], method: str = "pave") -> int:
+def methods_that_dominate(means: dict[str, tuple[float, float]], method: str = "pave") -> list[str]:
     """Methods with a higher return and a lower smoothness score; means: (return, smoothness) by method."""
     of_return, of_smoothness = means[method]
-    return sum(r > of_return and s < of_smoothness for m, (r, s) in means.items() if m != method)
+    return [m for m, (r, s) in means.items() if m != method and r > of_return and s < of_smoothness]
 
 
 def recorded_means(runs: RecordedRuns, environment: str, algorithm: str) -> dict[str, tuple[float, float]]:
@@ -126,24 +134,28 @@ def printed_means(printed: pd.DataFrame, environment: str, algorithm: str) -> di
     return {row.method: (row.return_mean, row.smoothness_mean) for row in table.itertuples()}
 
 
-def printed_smoothness(printed: pd.DataFrame) -> dict[tuple[str, str], dict[str, float]]:
-    """Mean smoothness by (environment, algorithm) and method."""
-    settings = [(e, a) for e in ENVIRONMENTS for a in ("td3", "sac")]
-    return {s: {m: pair[1] for m, pair in printed_means(printed, *s).items()} for s in settings}
+def printed_over_lowest(printed: pd.DataFrame) -> dict[str, float]:
+    """PAVE's printed smoothness over the lowest of the other methods', per environment and algorithm."""
+    found = {}
+    for environment, algorithm in SETTINGS:
+        scores = {m: pair[1] for m, pair in printed_means(printed, environment, algorithm).items()}
+        found[f"{algorithm} {environment}"] = scores["pave"] / min(scores[m] for m in others("pave"))
+    return found
 
 
-def printed_return_change(printed: pd.DataFrame) -> dict[str, float]:
+def printed_return_change(printed: pd.DataFrame, leave_out: Iterable[str] = ()) -> dict[str, float]:
     """(printed return of PAVE - that of Base) / |that of Base| with TD3, per environment."""
     changes = {}
     for environment in ENVIRONMENTS:
-        means = printed_means(printed, environment, "td3")
-        changes[environment] = (means["pave"][0] - means["base"][0]) / abs(means["base"][0])
+        if environment not in set(leave_out):
+            means = printed_means(printed, environment, "td3")
+            changes[environment] = (means["pave"][0] - means["base"][0]) / abs(means["base"][0])
     return changes
 
 
-def _better(means: dict[str, tuple[float, float]], measure: str, method: str, other: str, slack: float = 1.0) -> bool:
+def _better(means: dict[str, tuple[float, float]], measure: str, method: str, other: str) -> bool:
     if measure == LOWER_IS_BETTER:
-        return means[method][1] < slack * means[other][1]
+        return means[method][1] < means[other][1]
     return means[method][0] > means[other][0]
 
 
@@ -156,9 +168,7 @@ def printed_td3_failures(printed: pd.DataFrame) -> dict[str, int]:
 
 
 def printed_sac_failures(printed: pd.DataFrame) -> dict[str, int]:
-    """Of the statements on SAC: Reacher, LunarLander, Pendulum, Walker2d, and who leads on Ant."""
-    of = {e: printed_means(printed, e, "sac") for e in ENVIRONMENTS}
-    outcomes = [_better(of["reacher"], "smoothness", m, "pave", slack=TIE) for m in ("grad", "asap")]
+    """Of the statements on SAC: LunarLander, Pendulum, Walker2d, and who leads on Ant."""
     statements = [
         ("lunar", "smoothness", "pave"),
         ("pendulum", "smoothness", "pave"),
@@ -166,16 +176,43 @@ def printed_sac_failures(printed: pd.DataFrame) -> dict[str, int]:
         ("ant", "return", "grad"),
         ("ant", "smoothness", "asap"),
     ]
-    for environment, measure, method in statements:
-        outcomes += [_better(of[environment], measure, method, m) for m in others(method)]
+    outcomes = [
+        _better(printed_means(printed, environment, "sac"), measure, method, m)
+        for environment, measure, method in statements
+        for m in others(method)
+    ]
     return {"cases": len(outcomes), "failures": outcomes.count(False)}
+
+
+def printed_actor_side_over_pave(printed: pd.DataFrame, environment: str, algorithm: str) -> dict[str, float]:
+    """Printed smoothness of GRAD and ASAP over PAVE's."""
+    means = printed_means(printed, environment, algorithm)
+    return {m: means[m][1] / means["pave"][1] for m in ("grad", "asap")}
+
+
+def lead_over_error(printed: pd.DataFrame, environment: str, algorithm: str) -> float:
+    """Of the methods ahead of PAVE in both printed means, the largest lead in the measure where it leads less, over the
+    standard error of that difference; 0 if there is none.
+    """
+    table = printed[(printed["algorithm"] == algorithm) & (printed["environment"] == environment)].set_index("method")
+    ahead = methods_that_dominate(printed_means(printed, environment, algorithm))
+
+    def lead(method: str, measure: str) -> float:
+        difference = abs(table.loc[method, f"{measure}_mean"] - table.loc["pave", f"{measure}_mean"])
+        deviations = table.loc[[method, "pave"], f"{measure}_std"]
+        return float(difference / (np.hypot(*deviations) / math.sqrt(PRINTED_EPISODES)))
+
+    return max((min(lead(m, "return"), lead(m, "smoothness")) for m in ahead), default=0.0)
 
 
 # Tables to show
 
 
 def against_print(runs: RecordedRuns, printed: pd.DataFrame, measure: str) -> pd.DataFrame:
-    """Tables 1 and 2 in one measure: a row per cell, printed and ours, or "not run at this budget"."""
+    """Tables 1 and 2 in one measure: a row per cell, printed and ours, or "not run at this budget".
+
+    rule: what the rule of the cell's claim says of this method.
+    """
     rows = []
     for row in printed.itertuples():
         cell, value = (row.environment, row.algorithm, row.method), getattr(row, f"{measure}_mean")
@@ -187,10 +224,6 @@ def against_print(runs: RecordedRuns, printed: pd.DataFrame, measure: str) -> pd
             )
             continue
         interval, scores = runs.interval(*cell, measure), runs.scores(*cell, measure)
-        agrees = interval["low"] <= value <= interval["high"] or abs(value - interval["mean"]) <= 0.1 * abs(
-            interval["mean"]
-        )
-        effect = (interval["mean"] - value) / scores.std(ddof=1)
         rows.append(
             line
             | {
@@ -199,10 +232,24 @@ def against_print(runs: RecordedRuns, printed: pd.DataFrame, measure: str) -> pd
                 "sd over runs": f"{scores.std(ddof=1):.3f}",
                 "sd pooled": f"{runs.episodes(*cell)[measure].std(ddof=0):.3f}",
                 "runs": str(interval["runs"]),
-                "rule": "agrees" if agrees else f"differs, by {effect:+.1f} of our standard deviations",
+                "rule": _verdict_on_cell(runs, printed, row, measure),
             }
         )
     return pd.DataFrame(rows)
+
+
+_WORDS = {"passes": "agrees", "fails": "differs", "undecided": "undecided"}
+
+
+def _verdict_on_cell(runs: RecordedRuns, printed: pd.DataFrame, row, measure: str) -> str:
+    claim = load_claims()[f"pave.table{row.table}.{row.algorithm}_{measure}.{row.environment}"]
+    try:
+        case = beside_print(runs, printed, (row.environment, row.algorithm, row.method), measure)
+    except NotRecorded:
+        return "Base is not run"
+    word = _WORDS[judge(claim.rule.check, claim.rule.parameters, case).result]
+    error = math.hypot(case["printed_error"], (case["high"] - case["low"]) / (2 * 1.96))
+    return f"{word}: {(case['mean'] - case['printed']) / error:+.1f} standard errors"
 
 
 def improvement_over_base(runs: RecordedRuns) -> pd.DataFrame:

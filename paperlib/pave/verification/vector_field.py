@@ -23,6 +23,7 @@ from paperlib.pave.critic_geometry import Critic, action_gradient, mixed_hessian
 from paperlib.pave.evaluation import play_episodes
 from paperlib.pave.example_critics import NetworkCritic
 from paperlib.pave.networks import StackedMLP
+from paperlib.repro.statistics import bootstrap_interval
 
 _CHUNK = 2**13  # rows of (state, action) evaluated at a time
 _BATCH_SIZE = 64
@@ -160,6 +161,21 @@ def log_log_slope(x: Sequence[float], y: Tensor) -> float:
     return float(np.polyfit(np.log(x), np.log(y), 1)[0])
 
 
+def slope_over_transitions(fractions: Sequence[float], errors: Tensor) -> dict[str, float]:
+    """Log-log slope of the median error (F, B) against the F fractions, against 1: as the check mean_agrees takes it.
+
+    The 95 % interval is a bootstrap over the B transitions.
+    """
+    values = errors.numpy()
+
+    def slope(transitions: np.ndarray) -> float:
+        return log_log_slope(fractions, np.median(values[:, transitions[:, 0].astype(int)], axis=1))
+
+    interval = bootstrap_interval(np.arange(values.shape[1]), slope, seed=0)
+    mean = interval.pop("estimate")
+    return {"mean": mean, **interval, "printed": 1.0, "printed_error": 0.0}
+
+
 def leading_error_coefficient(critic: Critic, transitions: Transitions) -> Tensor:
     """|<H_sa ds, D^2_s grad_a Q [ds, ds]>| / ||H_sa ds||^2, (B,): the relative error per unit of t, as t -> 0.
 
@@ -290,6 +306,14 @@ def relative_difference(value: Tensor, reference: Tensor) -> float:
     return ((value.mean() - reference.mean()).abs() / reference.mean()).item()
 
 
+def at_equal_length(values: Tensor, transitions: Transitions) -> Tensor:
+    """Values (B,) over ||s_{t+1} - s_t||^2, with which the VFC term and the divergence grow; ValueError at rest."""
+    squares = transitions.steps.square().sum(dim=1)
+    if not squares.all():
+        raise ValueError(f"transition {int((squares == 0).nonzero()[0])} does not move")
+    return values / squares
+
+
 def rank_correlation(x: Tensor, y: Tensor) -> float:
     """Spearman's rank correlation of two (B,) tensors; ValueError where one of them is constant."""
     if x.shape != y.shape or x.ndim != 1:
@@ -387,17 +411,17 @@ def fit_critics(
     return [NetworkCritic(copies.unstack(copy)) for copy in range(len(vfc))]
 
 
-def halving_weight(weights: Sequence[float], along: Sequence[float]) -> int:
-    """Index of the smallest weight at which the coupling along transitions, `along`, is at most half that of weight 0.
+def halving_weight(weights: Sequence[float], losses: Sequence[float]) -> int:
+    """Index of the smallest weight of a loss at which the loss is at most half that of weight 0.
 
     The first entry must be weight 0 and the weights must rise; ValueError otherwise, or if no weight is strong enough.
     """
-    if len(weights) != len(along) or weights[0] != 0 or list(weights) != sorted(set(weights)):
-        raise ValueError(f"needs rising weights from 0 and one coupling for each, got {list(weights)}")
-    for index, coupling in enumerate(along):
-        if coupling <= 0.5 * along[0]:
+    if len(weights) != len(losses) or weights[0] != 0 or list(weights) != sorted(set(weights)):
+        raise ValueError(f"needs rising weights from 0 and one loss for each, got {list(weights)}")
+    for index, loss in enumerate(losses):
+        if loss <= 0.5 * losses[0]:
             return index
-    raise ValueError(f"no weight up to {weights[-1]:g} halves the coupling along transitions")
+    raise ValueError(f"no weight up to {weights[-1]:g} halves the loss")
 
 
 # --- inner workings --------------------------------------------------------------------------------------------------
