@@ -18,6 +18,7 @@ TINY = {
     "domain": "ship_steering",
     "cells": {"north": {"parameters": {"speed": 0.01, "reference_heading": 1.57}}},
     "rules": ["sss_slc", "agss"],
+    "start": 0.0,
     "seed": 3,
     "profiles": {"smoke": {"runs": 2, "episodes": 10, "steps": 5, "iterations": 4, "recorded": 2}},
 }
@@ -98,7 +99,7 @@ BAD = [
     ({"cells": {"fast": {"parameters": {"speed": 0.1, "reference_heading": 0.0}}}}, NotAContraction, "cell fast"),
     ({"cells": {"still": {"parameters": {"speed": 0.0, "reference_heading": 0.0}}}}, ValueError, "speed"),
     ({"rules": ["newton"]}, ValueError, "newton"),
-    ({"kind": "training"}, ValueError, "no step-size experiment"),
+    ({"kind": "training"}, ValueError, "kind training, not step_sizes"),
 ]
 
 

@@ -45,7 +45,7 @@ def results() -> RunStore:
 def find_records(runs: Sequence[Run], *stores: RunStore) -> list[Record | None]:
     """The record of each run in any of the stores, None where none counts for it.
 
-    Of several the latest; of two copies of one record the one with more files, as not all are kept under data/results.
+    Of several the latest; of two copies of one record the fuller one, as not everything is kept under data/results.
     """
     latest: dict[str, Record] = {}
     for experiment in dict.fromkeys(run.experiment for run in runs):
@@ -62,7 +62,7 @@ def _asked_for(spec: Mapping) -> str:
 
 
 def _rank(record: Record) -> tuple[str, int]:
-    return record.provenance["date"], len(record.contents)
+    return record.provenance["date"], sum(file["bytes"] for file in record.contents.values())
 
 
 def recorded(runs: Sequence[Run]) -> list[Record | None]:
