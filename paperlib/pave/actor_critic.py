@@ -13,7 +13,7 @@ import torch
 from paperlib.pave import actor_terms
 from paperlib.pave.captured_updates import CapturedUpdates
 from paperlib.pave.closed_form import closed_form_pave
-from paperlib.pave.networks import StackedMLP, stacked_mlp
+from paperlib.pave.networks import StackedMLP, require_fast_bfloat16, stacked_mlp
 from paperlib.pave.replay import Minibatch
 from paperlib.pave.settings import AlgorithmSettings, Coefficients, asap_target_tau
 from paperlib.pave.streams import RandomStreams
@@ -63,6 +63,8 @@ class ActorCritic:
         compiled: bool = False,
         captured: bool = False,
     ):
+        if settings.precision == "mixed":
+            require_fast_bfloat16(streams.device)
         self.settings, self.streams = settings, streams
         self.runs, self.action_dim = len(coefficients), action_dim
         self.terms = frozenset().union(*(c.terms() for c in coefficients))
@@ -122,7 +124,9 @@ class ActorCritic:
         each of the last three summed over the two critics (PAVE, total objective).
         """
         if "pave" not in self.terms:
-            values = self.critic(_for_both(torch.cat([batch.states, batch.actions], dim=2))).squeeze(2)
+            inputs = _for_both(torch.cat([batch.states, batch.actions], dim=2))
+            weights, biases = list(self.critic.weights), list(self.critic.biases)
+            values = stacked_mlp(weights, biases, inputs, self.settings.precision).squeeze(2)
             td = td_scale * self._sum_critics((values - _for_both(target)).square().mean(dim=1))
             return torch.stack([td, *3 * [torch.zeros_like(td)]], dim=1)
         values, losses = closed_form_pave(
@@ -131,6 +135,7 @@ class ActorCritic:
             state_noise=_for_both(noise.states * self.coefficients["sigma"][:, None, None]),
             probes=_for_both(noise.probes),
             delta=_for_both(self.coefficients["delta"]),
+            precision=self.settings.precision,
         )
         td = td_scale * self._sum_critics((values - _for_both(target)).square().mean(dim=1))
         mpr, vfc, curv = map(self._sum_critics, losses)
