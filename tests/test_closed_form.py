@@ -158,6 +158,46 @@ def test_in_float32_the_gradient_of_mpr_is_twice_as_exact_as_by_subtraction(envi
     assert relative_error(by_differences, exact) <= 0.5 * relative_error(subtracted, exact)
 
 
+def losses_and_td(critics, batch, target, precision="float32"):
+    """TD, MPR, VFC and Curv of both critics, by name."""
+    values, losses = closed_form_pave(critics, **batch, precision=precision)
+    return {"td": (values - target).square().mean(dim=1)} | losses._asdict()
+
+
+def half_of(rows, batch, target):
+    return {name: x if name == "delta" else x[:, rows] for name, x in batch.items()}, target[:, rows]
+
+
+@pytest.mark.parametrize("environment, method", sorted(trained_networks()))
+def test_mixed_precision_errs_by_three_per_cent_and_a_tenth_of_the_sampling_noise_at_most(environment, method):
+    critics, batch = trained_critics(environment, method)
+    values = closed_form_pave(critics, **batch)[0].detach()
+    target = (
+        values + 0.3 * values.std() * torch.randn(values.shape, generator=torch.Generator().manual_seed(1)).double()
+    )
+    exact, *halves = (
+        {name: first_gradient(loss, critics) for name, loss in losses_and_td(critics, *some).items()}
+        for some in ((batch, target), *(half_of(slice(start, None, 2), batch, target) for start in (0, 1)))
+    )
+    critics, batch, target = critics.float(), {name: x.float() for name, x in batch.items()}, target.float()
+    mixed = losses_and_td(critics, batch, target, "mixed")
+    for name, gradient in exact.items():
+        if not gradient.any():  # no row of this minibatch opens Curv's hinge
+            assert not first_gradient(mixed[name], critics).any()
+            continue
+        noise = ((halves[0][name] - halves[1][name]).norm() / (2 * gradient.norm())).item()
+        assert 0 < relative_error(first_gradient(mixed[name], critics), gradient) <= min(0.03, 0.1 * noise), name
+
+
+def test_mixed_precision_multiplies_values_and_tangents_in_full():
+    critics, batch = trained_critics("hopper", "base")
+    critics, batch = critics.float(), {name: x.float() for name, x in batch.items()}
+    full, mixed = (closed_form_pave(critics, **batch, precision=precision) for precision in ("float32", "mixed"))
+    torch.testing.assert_close(mixed[0], full[0], rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(mixed[1].curv, full[1].curv, rtol=1e-5, atol=1e-5)
+    assert not torch.equal(mixed[1].mpr, full[1].mpr)
+
+
 def test_silu_derivatives_equal_autograd():
     z = torch.linspace(-12, 12, 97, dtype=torch.float64, requires_grad=True)
     expected = torch.nn.functional.silu(z)

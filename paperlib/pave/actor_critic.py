@@ -14,7 +14,7 @@ from paperlib.pave import actor_terms
 from paperlib.pave.captured_updates import CapturedUpdates
 from paperlib.pave.closed_form import closed_form_pave
 from paperlib.pave.machine import use_own_compile_cache
-from paperlib.pave.networks import StackedMLP, stacked_mlp
+from paperlib.pave.networks import StackedMLP, require_fast_bfloat16, stacked_mlp
 from paperlib.pave.replay import Minibatch
 from paperlib.pave.settings import AlgorithmSettings, Coefficients
 from paperlib.pave.streams import RandomStreams
@@ -44,12 +44,13 @@ class ActorCritic:
         settings: shared by all runs.
         coefficients: one per run.
         streams: one random stream per run; also the source of the initial weights.
-        compiled: fuse the elementwise passes of PAVE's critic loss with torch.compile, where the machine can; the
-            other losses are matrix products for the most part and gain nothing.
+        compiled: targets, losses and their gradients as two programs of torch.compile, one for the critics and one for
+            the actor, where the machine can; not with GP-Critic's term, which is differentiated twice.
         captured: replay the update from CUDA graphs; needs a CUDA device.
     """
 
     outputs_per_action: int  # actor outputs per action dimension, without ASAP's predictor
+    td_scale: float  # of the summed mean squared TD errors in the critics' loss, as in Stable-Baselines3
     policy_delay = 1  # updates of the critics for one of the actor
     needs_action_noise = False
 
@@ -65,6 +66,8 @@ class ActorCritic:
         captured: bool = False,
     ):
         use_own_compile_cache()
+        if settings.precision == "mixed":
+            require_fast_bfloat16(streams.device)
         self.settings, self.streams = settings, streams
         self.runs, self.action_dim = len(coefficients), action_dim
         self.terms = frozenset().union(*(c.terms() for c in coefficients))
@@ -92,7 +95,9 @@ class ActorCritic:
         self.environment_step = torch.zeros((), device=streams.device, dtype=torch.long)
         self.diverged_at = torch.full((self.runs,), -1, device=streams.device, dtype=torch.long)
         self.diagnostics = torch.zeros(self.runs, len(DIAGNOSTICS), **on)
-        self._critic_loss = fused(self.critic_loss) if compiled and "pave" in self.terms else self.critic_loss
+        gradients = self.critic_gradient, self.actor_gradient
+        compiled = compiled and "gp" not in self.terms
+        self._critic_gradient, self._actor_gradient = map(fused, gradients) if compiled else gradients
         self._learn = CapturedUpdates(self.learn) if captured else self.learn
 
     # --- what an update needs --------------------------------------------------------------------------------
@@ -122,7 +127,9 @@ class ActorCritic:
         each of the last three summed over the two critics (PAVE, total objective).
         """
         if "pave" not in self.terms:
-            values = self.critic(_for_both(torch.cat([batch.states, batch.actions], dim=2))).squeeze(2)
+            inputs = _for_both(torch.cat([batch.states, batch.actions], dim=2))
+            weights, biases = list(self.critic.weights), list(self.critic.biases)
+            values = stacked_mlp(weights, biases, inputs, self.settings.precision).squeeze(2)
             td = td_scale * self._sum_critics((values - _for_both(target)).square().mean(dim=1))
             return torch.stack([td, *3 * [torch.zeros_like(td)]], dim=1)
         values, losses = closed_form_pave(
@@ -131,6 +138,7 @@ class ActorCritic:
             state_noise=_for_both(noise.states * self.coefficients["sigma"][:, None, None]),
             probes=_for_both(noise.probes),
             delta=_for_both(self.coefficients["delta"]),
+            precision=self.settings.precision,
         )
         td = td_scale * self._sum_critics((values - _for_both(target)).square().mean(dim=1))
         mpr, vfc, curv = map(self._sum_critics, losses)
@@ -211,29 +219,44 @@ class ActorCritic:
         """What a gradient step does on the device: critics always, the actor where told, targets."""
         raise NotImplementedError
 
-    def step_critic(self, batch: Minibatch, target: torch.Tensor, noise: UpdateNoise, td_scale: float) -> None:
-        """One Adam step on both critics of every run."""
-        terms = self._critic_loss(batch, target, noise, td_scale)
-        self.critic_optimizer.zero_grad(set_to_none=True)
+    def critic_gradient(self, batch: Minibatch, noise: UpdateNoise) -> tuple[torch.Tensor, tuple[torch.Tensor, ...]]:
+        """The terms of `critic_loss` and GP-Critic's, (R, 5), and the gradient of all runs' sum by the parameters."""
+        terms = self.critic_loss(batch, self.target_values(batch, noise), noise, self.td_scale)
         loss = terms.sum()
         if "gp" in self.terms:
             penalty = self.action_gradient_penalty(batch)
             loss = loss + penalty.sum()
-            self.diagnostics[:, 4] = penalty.detach()
-        loss.backward()
-        self.critic_optimizer.step()
+        else:
+            penalty = torch.zeros_like(terms[:, 0])
+        return torch.cat([terms, penalty[:, None]], dim=1).detach(), _gradient(loss, self.critic)
+
+    def actor_gradient(self, batch: Minibatch, noise: UpdateNoise) -> tuple[torch.Tensor, tuple[torch.Tensor, ...]]:
+        """The actor's loss and its actor-side term, (R, 2), and the gradient of all runs' sum by its parameters."""
+        terms = torch.stack(self.actor_loss(batch, noise), dim=1)
+        return terms.detach(), _gradient(terms.sum(), self.actor)
+
+    def target_values(self, batch: Minibatch, noise: UpdateNoise) -> torch.Tensor:
+        """What the critics regress on, (R, B), without gradients."""
+        raise NotImplementedError
+
+    def actor_loss(self, batch: Minibatch, noise: UpdateNoise) -> tuple[torch.Tensor, torch.Tensor]:
+        """The algorithm's own loss of the actor and the actor-side term, each (R,)."""
+        raise NotImplementedError
+
+    def step_critic(self, batch: Minibatch, noise: UpdateNoise) -> None:
+        """One Adam step on both critics of every run."""
+        terms, gradient = self._critic_gradient(batch, noise)
+        _adam_step(self.critic_optimizer, gradient)
         if self.settings.spectral_critic:
             self.critic.normalise_spectra()
-        self.diagnostics[:, :4] = terms.detach()
-        self._mark_diverged(terms.detach())
+        self.diagnostics[:, :5] = terms
+        self._mark_diverged(terms)
 
     def step_actor(self, batch: Minibatch, noise: UpdateNoise) -> None:
         """One Adam step on the actor of every run."""
-        loss, term = self.actor_loss(batch, noise)
-        self.actor_optimizer.zero_grad(set_to_none=True)
-        (loss + term).sum().backward()
-        self.actor_optimizer.step()
-        self.diagnostics[:, 5:] = torch.stack([loss, term], dim=1).detach()
+        terms, gradient = self._actor_gradient(batch, noise)
+        _adam_step(self.actor_optimizer, gradient)
+        self.diagnostics[:, 5:] = terms
 
     def mark_diverged_networks(self) -> None:
         """Mark the runs whose actor or critics hold NaN or inf; the losses show it one update later."""
@@ -285,7 +308,8 @@ def fused(function: Callable) -> Callable:
     torch._dynamo.config.recompile_limit = 256
     # Missing headers are reported once, by the compiler's failure.
     warnings.filterwarnings("ignore", "Can't find Python.h")
-    compiled = torch.compile(function, dynamic=False)
+    torch._dynamo.config.trace_autograd_ops = True
+    compiled = torch.compile(function, dynamic=False, fullgraph=True)
 
     def call(*arguments):
         nonlocal compiled
@@ -303,6 +327,17 @@ def fused(function: Callable) -> Callable:
 
 def _adam(network: StackedMLP, learning_rate: float, captured: bool) -> torch.optim.Adam:
     return torch.optim.Adam(network.parameters(), lr=learning_rate, fused=True, capturable=captured)
+
+
+def _gradient(loss: torch.Tensor, network: StackedMLP) -> tuple[torch.Tensor, ...]:
+    """By the network's parameters, and laid out as these are: fused Adam reads a transposed gradient wrongly."""
+    return tuple(g.contiguous() for g in torch.autograd.grad(loss, list(network.parameters())))
+
+
+def _adam_step(optimizer: torch.optim.Adam, gradient: Sequence[torch.Tensor]) -> None:
+    for parameter, of_parameter in zip(optimizer.param_groups[0]["params"], gradient, strict=True):
+        parameter.grad = of_parameter
+    optimizer.step()
 
 
 def _for_both(per_run: torch.Tensor) -> torch.Tensor:

@@ -7,9 +7,9 @@ value Q = h_L w + b, let D be the difference of a quantity at s + eps, or at s',
 
 Forward. Curv's probe v has the tangent t. Products are linear, so a single one takes four blocks of rows up a layer:
 
-    (h_{l-1}, D_eps h_{l-1}, D_s' h_{l-1}, silu'(z_{l-1}) t_{l-1}) W_l = (z_l - b_l, D_eps z_l, D_s' z_l, t_l)
+    (h_{l-1}, silu'(z_{l-1}) t_{l-1}, D_eps h_{l-1}, D_s' h_{l-1}) W_l = (z_l - b_l, t_l, D_eps z_l, D_s' z_l)
     D h_l = silu(z_l + D z_l) - silu(z_l)
-    at the input: (s, a), (eps, 0), (s' - s, 0), (0, v)
+    at the input: (s, a), (0, v), (eps, 0), (s' - s, 0)
 
 Pull-back of p_l = dQ/dh_l. With f = silu'(z_l) at s, a single product takes three blocks of rows down a layer:
 
@@ -31,7 +31,7 @@ from __future__ import annotations
 import torch
 
 from paperlib.pave.losses import PaveLosses
-from paperlib.pave.networks import StackedMLP
+from paperlib.pave.networks import StackedMLP, row_product
 
 
 def silu_derivatives(z: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
@@ -50,20 +50,20 @@ class _HiddenLayer:
     """One hidden layer at s, s + eps and s', and the tangent at s.
 
     Args:
-        rows: (N, 4, B, H): z_l - b_l, D_eps z_l, D_s' z_l, t_l.
+        rows: (N, 4, B, H): z_l - b_l, t_l, D_eps z_l, D_s' z_l.
         bias: (N, 1, H): b_l.
     """
 
     def __init__(self, rows: torch.Tensor, bias: torch.Tensor):
-        here, by_noise, by_step, self.tangent = rows.unbind(dim=1)
+        here, self.tangent, by_noise, by_step = rows.unbind(dim=1)
         here = here + bias
         self.z = torch.stack([here, here + by_noise, here + by_step], dim=1)
         self.value, self.slope, self.gate = silu_derivatives(self.z)
 
     def forward_rows(self) -> torch.Tensor:
-        """h_l, D_eps h_l, D_s' h_l, silu'(z_l) t_l: (N, 4, B, H)."""
+        """h_l, silu'(z_l) t_l, D_eps h_l, D_s' h_l: (N, 4, B, H)."""
         here, elsewhere = self.value[:, :1], self.value[:, 1:]
-        return torch.cat([here, elsewhere - here, self.slope[:, :1] * self.tangent[:, None]], dim=1)
+        return torch.cat([here, self.slope[:, :1] * self.tangent[:, None], elsewhere - here], dim=1)
 
     def curvature(self, cotangent: torch.Tensor) -> torch.Tensor:
         """<p_l, silu''(z_l) t_l^2>, (N, B), from p_l, (N, 1, B or 1, H)."""
@@ -90,6 +90,7 @@ def closed_form_pave(
     state_noise: torch.Tensor,
     probes: torch.Tensor,
     delta: torch.Tensor,
+    precision: str = "float32",
 ) -> tuple[torch.Tensor, PaveLosses]:
     """Critic values and PAVE's losses at one minibatch per network (PAVE, L_MPR, L_VFC and L_Curv).
 
@@ -99,6 +100,8 @@ def closed_form_pave(
         actions, probes: (N, B, d_a); actions in [-1, 1].
         state_noise: (N, B, d_s), already scaled by sigma.
         delta: (N,), the curvature floor of each network.
+        precision: of the matrix products; "mixed" multiplies values and tangents at s in full and the differences in
+            bfloat16, see `row_product`.
 
     Returns:
         Values Q(s, a), (N, B), and the three losses, each (N,). MPR and VFC are means over the batch and the action
@@ -106,12 +109,12 @@ def closed_form_pave(
     """
     weights, biases = list(critic.weights), list(critic.biases)
     same_state, same_action = torch.zeros_like(states), torch.zeros_like(actions)
-    blocks = (states, actions), (state_noise, same_action), (next_states - states, same_action), (same_state, probes)
+    blocks = (states, actions), (same_state, probes), (state_noise, same_action), (next_states - states, same_action)
     rows = torch.stack([torch.cat(block, dim=2) for block in blocks], dim=1)
     layers = []
     for weight, bias in zip(weights[:-1], biases[:-1], strict=True):
         rows = layers[-1].forward_rows() if layers else rows
-        layers.append(_HiddenLayer(_row_product(rows, weight), bias))
+        layers.append(_HiddenLayer(row_product(rows, weight, precision, in_full=2), bias))
     last, head = layers[-1], weights[-1].mT
     values = (last.value[:, 0] * head).sum(dim=2) + biases[-1].squeeze(2)
 
@@ -119,17 +122,13 @@ def closed_form_pave(
     curvature = last.curvature(cotangent)
     for above, below, weight in zip(layers[:0:-1], layers[-2::-1], weights[-2:0:-1], strict=True):
         pulled = torch.cat([above.pulled(cotangent), above.pulled_differences(cotangent, differences)], dim=1)
-        cotangent, differences = _row_product(pulled, weight.mT).tensor_split([1], dim=1)
+        cotangent, differences = row_product(pulled, weight.mT, precision, in_full=1).tensor_split([1], dim=1)
         curvature = curvature + below.curvature(cotangent)
     action_weight = weights[0][:, states.shape[2] :]
-    by_noise, by_step = _row_product(layers[0].pulled_differences(cotangent, differences), action_weight.mT).unbind(1)
+    pulled = layers[0].pulled_differences(cotangent, differences)
+    by_noise, by_step = row_product(pulled, action_weight.mT, precision, in_full=0).unbind(dim=1)
     return values, PaveLosses(
         mpr=by_noise.square().mean(dim=(1, 2)),
         vfc=by_step.square().mean(dim=(1, 2)),
         curv=(curvature + delta[:, None]).clamp(min=0).mean(dim=1),
     )
-
-
-def _row_product(rows: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
-    """(N, blocks, B, in) by (N, in, out): (N, blocks, B, out), as one product per network."""
-    return torch.bmm(rows.flatten(1, 2), weight).unflatten(1, rows.shape[1:3])

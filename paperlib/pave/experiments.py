@@ -254,6 +254,7 @@ def _train_batch(batch: list[Run], store: RunStore, hardware: Hardware) -> None:
     results = trainer.run(Progress(_label(batch), plan.steps, work_folder))
     speed = len(batch) * plan.steps / trainer.seconds
     where_from = provenance(plan.device, plan.dtype, len(batch), trainer.seconds, speed)
+    where_from |= {"precision": plan.settings.precision}
     for run, result in zip(batch, results, strict=True):
         _save(store, run, result, where_from)
 

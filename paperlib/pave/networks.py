@@ -108,9 +108,58 @@ class StackedMLP(nn.Module):
             bias[network, 0].copy_(layer.bias)
 
 
-def stacked_mlp(weights: list[torch.Tensor], biases: list[torch.Tensor], inputs: torch.Tensor) -> torch.Tensor:
-    """The forward pass of a stack given as tensors: (N, B, d_in) to (N, B, d_out)."""
+def stacked_mlp(
+    weights: list[torch.Tensor], biases: list[torch.Tensor], inputs: torch.Tensor, precision: str = "float32"
+) -> torch.Tensor:
+    """The forward pass of a stack given as tensors: (N, B, d_in) to (N, B, d_out).
+
+    With precision "mixed" the forward pass is that of float32, and the backward pass is in bfloat16.
+    """
     hidden = inputs
-    for weight, bias in zip(weights[:-1], biases[:-1], strict=True):
-        hidden = silu(torch.baddbmm(bias, hidden, weight))
-    return torch.baddbmm(biases[-1], hidden, weights[-1])
+    for layer, (weight, bias) in enumerate(zip(weights, biases, strict=True)):
+        hidden = silu(hidden) if layer else hidden
+        if precision == "mixed":
+            hidden = _BackwardInBfloat16.apply(hidden, weight) + bias
+        else:
+            hidden = torch.baddbmm(bias, hidden, weight)
+    return hidden
+
+
+def row_product(rows: torch.Tensor, weight: torch.Tensor, precision: str, *, in_full: int) -> torch.Tensor:
+    """Blocks of rows (N, blocks, B, d_in) times the weights (N, d_in, d_out): (N, blocks, B, d_out).
+
+    "float32" is one product per network in the tensors' own precision. In "mixed" the first `in_full` blocks are
+    multiplied like that, but the others, and all products of the backward pass, have bfloat16 operands and results:
+    a difference's product then errs by 2^-9 of the *difference*.
+    """
+    if precision == "float32":
+        return torch.bmm(rows.flatten(1, 2), weight).unflatten(1, rows.shape[1:3])
+    full, low = rows.tensor_split([in_full], dim=1)
+    products = torch.bmm(low.flatten(1, 2).bfloat16(), weight.bfloat16()).to(rows.dtype).unflatten(1, low.shape[1:3])
+    if not in_full:
+        return products
+    in_float32 = _BackwardInBfloat16.apply(full.flatten(1, 2), weight).unflatten(1, full.shape[1:3])
+    return torch.cat([in_float32, products], dim=1)
+
+
+class _BackwardInBfloat16(torch.autograd.Function):
+    """A float32 product (N, B, d_in) by (N, d_in, d_out) whose backward pass multiplies in bfloat16."""
+
+    @staticmethod
+    def forward(ctx, rows: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+        ctx.save_for_backward(rows.bfloat16(), weight.bfloat16())
+        return torch.bmm(rows, weight)
+
+    @staticmethod
+    def backward(ctx, cotangent: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        rows, weight = ctx.saved_tensors
+        low = cotangent.bfloat16()
+        return torch.bmm(low, weight.mT).to(cotangent.dtype), torch.bmm(rows.mT, low).to(cotangent.dtype)
+
+
+def require_fast_bfloat16(device: torch.device) -> None:
+    """ValueError unless the device is a processor with AMX: without it, bfloat16 may be many times slower."""
+    reported = torch.cpu.get_capabilities()
+    if device.type != "cpu" or not (reported.get("amx_tile") and reported.get("amx_bf16")):
+        where = "this processor reports none" if device.type == "cpu" else f"the device is {str(device)!r}"
+        raise ValueError(f"precision 'mixed' needs a processor with AMX, {where}: train in float32")

@@ -17,6 +17,7 @@ class SAC(ActorCritic):
     """Twin critics, squashed Gaussian actor."""
 
     outputs_per_action = 2
+    td_scale = 0.5
     needs_action_noise = True
 
     @torch.no_grad()
@@ -39,7 +40,7 @@ class SAC(ActorCritic):
 
     def learn(self, batch: Minibatch, noise: UpdateNoise, with_actor: bool) -> None:
         """Critics, then the actor, then the targets."""
-        self.step_critic(batch, self.target_values(batch, noise), noise, td_scale=0.5)
+        self.step_critic(batch, noise)
         if with_actor:
             self.step_actor(batch, noise)
         polyak(self.critic_target, self.critic, self.settings.tau)

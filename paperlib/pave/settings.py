@@ -13,6 +13,7 @@ from paperlib.repro import paths
 ALGORITHMS = ("td3", "sac")
 METHODS = ("base", "caps", "grad", "asap", "pave")
 PROBES = ("rademacher", "sphere")
+PRECISIONS = ("float32", "mixed")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,9 +37,11 @@ class AlgorithmSettings:
     entropy_coefficient: float | None = None  # SAC: alpha, fixed
     probes: str = "rademacher"  # of Curv, as published; or "sphere", uniform with squared length d_a (ours)
     spectral_critic: bool = False  # SN-Critic: every weight of the critics keeps a largest singular value of one
+    precision: str = "float32"  # of the critics' matrix products; "mixed": see `paperlib.pave.networks.row_product`
 
     def __post_init__(self):
         _check("kind of probes", self.probes, PROBES)
+        _check("precision", self.precision, PRECISIONS)
         object.__setattr__(self, "hidden", tuple(self.hidden))  # YAML gives lists, which cannot be compared as keys
 
     def named(self) -> dict[str, Any]:

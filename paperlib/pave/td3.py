@@ -14,6 +14,7 @@ class TD3(ActorCritic):
     """Twin critics, target policy smoothing, delayed actor and targets."""
 
     outputs_per_action = 1
+    td_scale = 1.0
 
     def __init__(self, *args, **kwargs):
         super().__init__(*args, **kwargs)
@@ -33,7 +34,7 @@ class TD3(ActorCritic):
     def learn(self, batch: Minibatch, noise: UpdateNoise, with_actor: bool) -> None:
         """Critics always; actor and targets every `policy_delay` updates."""
         s = self.settings
-        self.step_critic(batch, self.target_values(batch, noise), noise, td_scale=1.0)
+        self.step_critic(batch, noise)
         if with_actor:
             self.step_actor(batch, noise)
             polyak(self.critic_target, self.critic, s.tau)
