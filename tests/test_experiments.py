@@ -100,6 +100,13 @@ def test_runs_are_trained_once_and_come_back_in_order(define, tmp_path, monkeypa
     assert not list(tmp_path.glob("runs/unfinished/*/*"))
 
 
+def test_a_run_without_a_record_at_the_end_is_an_error(define, tmp_path, monkeypatch):
+    define("tiny")
+    monkeypatch.setattr(experiments, "train_group", lambda group, store, hardware: None)
+    with pytest.raises(RuntimeError, match="8 of 8 runs have no record"):
+        train(load_experiment("tiny", "smoke"), RunStore(tmp_path / "runs"))
+
+
 def test_only_missing_runs_are_trained(define, tmp_path):
     define("tiny")
     runs, store = load_experiment("tiny", "smoke"), RunStore(tmp_path / "runs")

@@ -76,6 +76,12 @@ def test_cells_are_run_once_and_are_the_same_side_by_side(tmp_path, monkeypatch)
     assert [r.name for r in run_lqg(cells, RunStore(tmp_path / "alone"))] == [r.name for r in alone]
 
 
+def test_a_cell_without_a_record_at_the_end_is_an_error(tmp_path, monkeypatch):
+    monkeypatch.setattr(lqg_experiment, "_run_cell", lambda cell, store: None)
+    with pytest.raises(RuntimeError, match="2 of 2 runs have no record"):
+        run_lqg(load_lqg("smoke"), RunStore(tmp_path))
+
+
 def test_agss_is_cut_off_only_beyond_the_slowest_run_of_the_lipschitz_rule(tmp_path):
     cell = dataclasses.replace(load_lqg("smoke")[0], longest=100)
     runs = run_lqg([cell], RunStore(tmp_path))[0].table("runs")

@@ -16,7 +16,7 @@ from paperlib.pave.checkpoints import TrainedNetworks, networks_from_bytes, netw
 from paperlib.pave.experiments import load_experiment
 from paperlib.pave.recorded_runs import RecordedRuns, recorded_runs
 from paperlib.repro import paths
-from paperlib.repro.recording import not_recorded, recorded, records_of, results
+from paperlib.repro.recording import find_records, not_recorded, recorded, records_of, results
 from paperlib.repro.store import RunStore
 
 DATA = paths.data_folder()
@@ -128,6 +128,14 @@ def test_of_several_revisions_the_latest_is_recorded_and_no_other(runs, store):
     assert recorded(runs)[0].spec["code"] == "revision 9"
 
 
+def test_of_two_copies_of_a_record_the_fuller_one_counts(runs, store):
+    finish(store, runs[0])
+    results().save(runs[0].spec(), {}, provenance=PROVENANCE, files={"networks.pt": NETWORKS[:100]})
+    for stores in ((results(), store), (store, results())):
+        (record,) = find_records(runs[:1], *stores)
+        assert record.file("networks.pt") == NETWORKS
+
+
 def test_a_run_that_diverged_is_recorded_as_that(runs, store):
     store.save(runs[0].spec(), {}, provenance=PROVENANCE, diverged_at_step=7)
     list(recording.record_finished("tiny", store))
@@ -154,6 +162,8 @@ def test_at_profile_paper_the_run_store_adds_runs_and_networks(runs, store, monk
     one_seed = {"seeds": [caps.seed]}
     assert not RecordedRuns(committed._records, **one_seed).has_networks("pendulum", "sac", "caps")
     assert RecordedRuns(all_of_it._records, **one_seed).has_networks("pendulum", "sac", "caps")
+    bytes_of = {cell: len(record.file("networks.pt")) for cell, record in all_of_it._records.items()}
+    assert set(bytes_of.values()) == {len(NETWORKS)}
     assert set(committed._records) == {recording.cell_of(caps)}
     assert set(all_of_it._records) == {recording.cell_of(caps), recording.cell_of(runs[1])}
 

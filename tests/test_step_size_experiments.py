@@ -1,5 +1,7 @@
 """Step-size experiments: what definitions ask for, what is run, and what bad ones get to hear."""
 
+import gc
+import weakref
 from functools import partial
 
 import numpy as np
@@ -116,3 +118,26 @@ def test_an_unknown_experiment_or_profile_is_named(define):
         load_step_sizes("huge", "smoke")
     with pytest.raises(ValueError, match="'paper'.*smoke"):
         load_step_sizes("tiny", "paper")
+
+
+def test_the_ascent_begins_where_the_definition_says(define, tmp_path):
+    define(start=0.1)
+    run = load_step_sizes("tiny", "smoke")[0]
+    np.testing.assert_array_equal(experiments._ascent(run, tmp_path).theta, np.full((2, 3), 0.1))
+
+
+def test_rules_of_a_cell_share_their_random_numbers_and_a_finished_cell_keeps_none(define):
+    define(cells={"north": TINY["cells"]["north"], "east": {"parameters": {"speed": 0.01, "reference_heading": 0.0}}})
+    first, second, other = load_step_sizes("tiny", "smoke")[:3]
+    returns = weakref.ref(first.problem().returns)
+    assert returns() is not None and second.problem().returns is returns()
+    other.problem()
+    gc.collect()
+    assert returns() is None
+
+
+def test_a_run_without_a_record_at_the_end_is_an_error(define, tmp_path, monkeypatch):
+    define()
+    monkeypatch.setattr(experiments, "run_cell", lambda runs, store: None)
+    with pytest.raises(RuntimeError, match="2 of 2 runs have no record"):
+        run_step_sizes(load_step_sizes("tiny", "smoke"), RunStore(tmp_path))
