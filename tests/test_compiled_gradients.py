@@ -93,4 +93,4 @@ def test_compiled_updates_equal_eager_ones(algorithm, method, dtype):
             found, expected = (gradients(getattr(agent, network)) for agent in (compiled, eager))
             assert distance(found, expected) <= GRADIENTS[dtype]
         assert distance(parameters(compiled) - start, parameters(eager) - start) <= STEPS[dtype]
-    assert (counters["stats"]["unique_graphs"] > 0) == (method == "pave")
+    assert counters["stats"]["unique_graphs"] > 0

@@ -124,7 +124,8 @@ def test_mixed_precision_compiles(emulated, recwarn):
         critic_gradients(one, batch, noise) for one in (eager, compiled)
     )
     assert not [warning for warning in recwarn if "torch.compile failed" in str(warning.message)]
-    torch.testing.assert_close(compiled_terms, terms, rtol=1e-3, atol=0)
+    # A fused pass rounds to bfloat16 at other places: by up to two units of its last of eight bits.
+    torch.testing.assert_close(compiled_terms, terms, rtol=2**-7, atol=0)
     assert relative_errors(compiled_gradient, gradient)[0] < 0.01
 
 

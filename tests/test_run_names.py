@@ -112,7 +112,9 @@ def test_every_weight_and_every_setting_is_named():
             assert Coefficients(**{field.name: 7.0}).named()[field.name] == 7.0
     plain = settings.published_settings("td3", "walker")
     for field in dataclasses.fields(AlgorithmSettings):
-        other = {"algorithm": "sac", "hidden": (1,), "probes": "sphere", "spectral_critic": True}.get(field.name, 7)
+        other = {"algorithm": "sac", "hidden": (1,), "probes": "sphere", "spectral_critic": True}
+        other |= {"precision": "mixed"}
+        other = other.get(field.name, 7)
         assert dataclasses.replace(plain, **{field.name: other}).named() != plain.named()
 
 
