@@ -305,7 +305,7 @@ def fused(function: Callable) -> Callable:
         try:
             return compiled(*arguments)
         except torch._dynamo.exc.TorchDynamoException as error:
-            reason = str(error).splitlines()[0]
+            reason = " ".join(str(error).splitlines()[:2])  # the first line alone names the backend
             warnings.warn(f"torch.compile failed, training goes on uncompiled: {reason}", stacklevel=2)
             compiled = function
             return function(*arguments)
