@@ -24,7 +24,8 @@ import re
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
 from functools import cache
 from importlib import metadata
 from multiprocessing import get_context
@@ -503,6 +504,12 @@ def machine_rows(case: Case, plan: Plan) -> list[dict]:
 # --- reporting ---------------------------------------------------------------------------------------------------
 
 
+def machine_facts() -> dict:
+    """What a run's rows have in common: versions, code and processor."""
+    facts = provenance("cpu", torch.float32, 1, 0.0, 0.0)
+    return {key: facts[key] for key in ("versions", "code", "platform", "cpu", "cpu_cores")}
+
+
 def instruction_sets() -> list[str]:
     """Those of the processor's that decide how fast a product is."""
     reported = torch.cpu.get_capabilities()
@@ -537,7 +544,7 @@ class Progress:
         saved = json.loads(self.path.read_text()) if self.path.exists() else {}
         self.parts: dict[str, list[dict]] = saved["parts"] if saved.get("facts") == facts else {}
 
-    def measured(self, part: str, measure) -> list[dict]:
+    def measured(self, part: str, measure: Callable[[], list[dict]]) -> list[dict]:
         """The rows of a part, measured unless they have been."""
         if part not in self.parts:
             self.parts[part] = measure()
@@ -552,9 +559,7 @@ class Progress:
 def run(plan: Plan, sbx_python: str | None) -> pd.DataFrame:
     """Every part of the plan that is not measured yet, and the whole table."""
     name = "engine_speed--quick" if plan == QUICK else "engine_speed"
-    identity = provenance("cpu", torch.float32, 1, 0.0, 0.0)
-    facts = {key: identity[key] for key in ("versions", "code", "cpu", "cpu_cores")}
-    progress, rows = Progress(name, facts | {"plan": repr(plan), "sbx": bool(sbx_python)}), []
+    progress, rows = Progress(name, machine_facts() | {"plan": repr(plan), "sbx": bool(sbx_python)}), []
     cases = [
         Case(environment, algorithm, method)
         for environment in plan.environments
@@ -593,7 +598,7 @@ def readme_section(table: pd.DataFrame, facts: dict) -> str:
         + "step and run as a share of the peer's and, in brackets, as a multiple of its matrix products alone, at the "
         + "rate of a plain product. The peer is Stable-Baselines3, for PAVE by nested autograd.",
         "",
-        "| | " + " | ".join(f"{r} run{'s' * (r > 1)}" for r in runs) + " | peer, ms | SBX, 1 run |",
+        "| | " + " | ".join("1 run" if r == 1 else f"{r} runs" for r in runs) + " | peer, ms | SBX, 1 run |",
         "| --- |" + (len(runs) + 2) * " --- |",
     ]
     for (environment, algorithm, method), case in single.groupby(["environment", "algorithm", "method"], sort=False):
@@ -656,10 +661,9 @@ def main() -> None:
         print("SBX is left out: no Python that has it is named by --sbx-python or SBX_PYTHON", file=sys.stderr)
     torch.set_num_threads(1)
 
-    begin = time.perf_counter()
     table = run(plan, sbx_python)
-    seconds = time.perf_counter() - begin
-    facts = provenance("cpu", torch.float32, max(plan.runs), seconds, 0.0) | {
+    facts = machine_facts() | {
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "instruction_sets": instruction_sets(),
         "threads": torch.get_num_threads(),
         "stable_baselines3": metadata.version("stable-baselines3"),
@@ -669,7 +673,6 @@ def main() -> None:
     print(LEGEND)
     if not options.quick:
         save("environment_backends", backend_table(plan.runs), facts)
-    print(f"{seconds:.0f} s in all")
 
 
 if __name__ == "__main__":
