@@ -107,6 +107,19 @@ def test_every_network_has_its_own_curvature_floor():
     assert together[3].item() == pytest.approx(unhinged[3].item() + 1e4, rel=1e-12)  # hinge open in every row
 
 
+@pytest.mark.parametrize("at_once", [1, 2, 3])
+def test_networks_passed_through_in_parts_give_the_same_numbers(at_once):
+    source = torch.Generator().manual_seed(9)
+    critics = stacked_critics(3, 2, (6, 5), 2, source)
+    batch = random_batch(4, 5, 3, 2, source)
+    (values, whole), (values_in_parts, parts) = (
+        closed_form_pave(critics, **batch, at_once=size) for size in (None, at_once)
+    )
+    torch.testing.assert_close(values_in_parts, values, rtol=1e-13, atol=1e-13)
+    torch.testing.assert_close(torch.stack(parts), torch.stack(whole), rtol=1e-13, atol=1e-13)
+    assert_equal_gradients(*(gradients(sum(x).sum(), critics.parameters()) for x in (parts, whole)))
+
+
 def test_one_network_does_not_see_anothers_batch():
     source = torch.Generator().manual_seed(7)
     critics = stacked_critics(3, 2, (5,), 1, source)

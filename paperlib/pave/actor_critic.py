@@ -97,6 +97,7 @@ class ActorCritic:
         self.diagnostics = torch.zeros(self.runs, len(DIAGNOSTICS), **on)
         gradients = self.critic_gradient, self.actor_gradient
         compiled = compiled and "gp" not in self.terms
+        self._critics_at_once = None if compiled or streams.device.type == "cuda" else 2
         self._critic_gradient, self._actor_gradient = map(fused, gradients) if compiled else gradients
         self._learn = CapturedUpdates(self.learn) if captured else self.learn
 
@@ -139,6 +140,7 @@ class ActorCritic:
             probes=_for_both(noise.probes),
             delta=_for_both(self.coefficients["delta"]),
             precision=self.settings.precision,
+            at_once=self._critics_at_once,
         )
         td = td_scale * self._sum_critics((values - _for_both(target)).square().mean(dim=1))
         mpr, vfc, curv = map(self._sum_critics, losses)

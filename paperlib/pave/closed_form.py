@@ -91,6 +91,7 @@ def closed_form_pave(
     probes: torch.Tensor,
     delta: torch.Tensor,
     precision: str = "float32",
+    at_once: int | None = None,
 ) -> tuple[torch.Tensor, PaveLosses]:
     """Critic values and PAVE's losses at one minibatch per network (PAVE, L_MPR, L_VFC and L_Curv).
 
@@ -102,12 +103,27 @@ def closed_form_pave(
         delta: (N,), the curvature floor of each network.
         precision: of the matrix products; "mixed" multiplies values and tangents at s in full and the differences in
             bfloat16, see `row_product`.
+        at_once: networks that are passed through together; all, unless given. Uncompiled on a CPU a few are faster:
+            every elementwise pass over a large stack fetches it anew from beyond the cache.
 
     Returns:
         Values Q(s, a), (N, B), and the three losses, each (N,). MPR and VFC are means over the batch and the action
         dimensions, as published.
     """
-    weights, biases = list(critic.weights), list(critic.biases)
+    parameters, inputs = (*critic.weights, *critic.biases), (states, actions, next_states, state_noise, probes, delta)
+    size, layers = at_once or len(states), len(critic.weights)
+    parts = [
+        _values_and_losses(part[:layers], part[layers : 2 * layers], *part[2 * layers :], precision)
+        for part in zip(*(tensor.split(size) for tensor in (*parameters, *inputs)), strict=True)
+    ]
+    values, *losses = parts[0] if len(parts) == 1 else map(torch.cat, zip(*parts, strict=True))
+    return values, PaveLosses(*losses)
+
+
+def _values_and_losses(
+    weights, biases, states, actions, next_states, state_noise, probes, delta, precision
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Values and the three losses of some networks, the arguments as in `closed_form_pave`."""
     same_state, same_action = torch.zeros_like(states), torch.zeros_like(actions)
     blocks = (states, actions), (same_state, probes), (state_noise, same_action), (next_states - states, same_action)
     rows = torch.stack([torch.cat(block, dim=2) for block in blocks], dim=1)
@@ -127,8 +143,5 @@ def closed_form_pave(
     action_weight = weights[0][:, states.shape[2] :]
     pulled = layers[0].pulled_differences(cotangent, differences)
     by_noise, by_step = row_product(pulled, action_weight.mT, precision, in_full=0).unbind(dim=1)
-    return values, PaveLosses(
-        mpr=by_noise.square().mean(dim=(1, 2)),
-        vfc=by_step.square().mean(dim=(1, 2)),
-        curv=(curvature + delta[:, None]).clamp(min=0).mean(dim=1),
-    )
+    mpr, vfc = (differences.square().mean(dim=(1, 2)) for differences in (by_noise, by_step))
+    return values, mpr, vfc, (curvature + delta[:, None]).clamp(min=0).mean(dim=1)
