@@ -250,12 +250,18 @@ def test_an_interruption_while_modules_load_ends_with_one_line(monkeypatch, caps
     assert one_line(capsys.readouterr().err) == "paperlib: interrupted"
 
 
+def heed_interrupts() -> None:
+    """A shell starts its background jobs with interrupts ignored, and their children inherit that."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 def test_an_interrupted_notebook_ends_with_one_line_and_leaves_no_kernel(toy_project, sockets):  # noqa: F811
     cells = ('profile = "quick"', "import time\nopen('begun', 'w')\ntime.sleep(60)")
     write_notebook(toy_project / "notebooks" / "00_good.ipynb", *cells)
     command = [sys.executable, "-m", "paperlib.repro", "run", "00_good", "--profile", "smoke"]
     environment = clean_environment(TMPDIR=str(sockets))
-    with subprocess.Popen(command, cwd=toy_project, env=environment, stderr=subprocess.PIPE, text=True) as running:
+    pipes = {"stderr": subprocess.PIPE, "text": True, "preexec_fn": heed_interrupts}
+    with subprocess.Popen(command, cwd=toy_project, env=environment, **pipes) as running:
         while not (toy_project / "notebooks" / "begun").exists() and running.poll() is None:
             time.sleep(0.1)
         running.send_signal(signal.SIGINT)
