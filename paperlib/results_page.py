@@ -46,6 +46,7 @@ NAMES = {"lunar": "LunarLander", "walker": "Walker2d"}
 
 RUNS_OF = {
     "published": "runs of PAVE's Tables 1 and 2",
+    "tenth": "runs of these tables at a tenth of the steps",
     "ablations": "runs of the factorial of its three losses",
     "critic_side": "runs with other critic regularisers",
     "combination": "runs of CAPS and PAVE together",
@@ -63,7 +64,7 @@ def page() -> str:
 
 
 def recorded_share() -> str:
-    """One sentence: how much of each experiment is recorded at the papers' budgets."""
+    """One sentence: how much of each experiment is recorded, at the papers' budgets unless it says otherwise."""
     wanted = {name: training.paper_runs(name) for name in training.EXPERIMENTS}
     wanted |= {name: step_sizes.paper_runs(name) for name in step_sizes.EXPERIMENTS}
     shares = [f"{len(runs) - len(not_recorded(runs))} of {len(runs)} {RUNS_OF[name]}" for name, runs in wanted.items()]

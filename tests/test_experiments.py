@@ -54,6 +54,20 @@ def test_a_definition_asks_for_the_product_of_its_lists(define):
     assert cells == [*td3, ("sac", "base", first), ("sac", "base", second)]
 
 
+def test_a_tenth_of_the_published_budget_is_that_and_nothing_else():
+    published = {(r.environment, r.algorithm, r.method, r.seed): r for r in load_experiment("published", "paper")}
+    tenths = load_experiment("tenth", "paper")
+    assert len(tenths) == 250
+    assert {run.environment: run.budget.steps for run in tenths} == {
+        **dict.fromkeys(("ant", "hopper", "walker"), 100_000),
+        **dict.fromkeys(("lunar", "reacher"), 50_000),
+    }
+    for run in tenths:
+        whole = published[run.environment, run.algorithm, run.method, run.seed]
+        budget = dataclasses.replace(whole.budget, steps=whole.budget.steps // 10)
+        assert run == dataclasses.replace(whole, experiment="tenth", budget=budget)
+
+
 def test_overrides_replace_published_settings_and_nothing_else(define):
     define("tiny")
     runs = {(run.algorithm, run.method): run for run in load_experiment("tiny", "smoke")}

@@ -91,10 +91,10 @@ def _code() -> str:
 def load_experiment(name: str, profile: str) -> list[Run]:
     """The runs that data/experiments/<name>.yaml asks for at a profile.
 
-    Values under the profile override those above; `settings` overrides published settings; `steps: published` and
-    `seeds: N` (the first N published seeds) are read from the published settings. A mapping by algorithm is allowed
-    wherever a number is. `variants` names methods of the file's own: a published one with other coefficients, probes or
-    critic; without `methods` they are all that is run.
+    Values under the profile override those above; `settings` overrides published settings; `steps: published`, or with
+    `share` that share of them, and `seeds: N` (the first N published seeds) are read from the published settings. A
+    mapping by algorithm is allowed wherever a number is. `variants` names methods of the file's own: a published one
+    with other coefficients, probes or critic; without `methods` they are all that is run.
     """
     definition = load_definition(name, TRAINING, profile)
     values = definition | definition["profiles"][profile]
@@ -110,7 +110,7 @@ def load_experiment(name: str, profile: str) -> list[Run]:
 def _run(name: str, values: dict, environment: str, algorithm: str, method: str, seed: int) -> Run:
     budget = {field.name: _by(algorithm, values[field.name]) for field in dataclasses.fields(Budget)}
     if budget["steps"] == "published":
-        budget["steps"] = published_steps(environment)
+        budget["steps"] = round(values.get("share", 1) * published_steps(environment))
     overrides = values.get("settings", {})
     overrides = overrides.get("both", {}) | overrides.get(algorithm, {})
     variant = dict(values.get("variants", {}).get(method, {}))
