@@ -8,8 +8,9 @@ import torch
 
 from paperlib.pave.checkpoints import networks_from_bytes, networks_to_bytes
 from paperlib.pave.evaluation import to_environment_units
-from paperlib.pave.peer import networks_of, peer
-from paperlib.pave.settings import published_coefficients, published_settings
+from paperlib.pave.peer import PeerRun, networks_of, peer, peer_runs, train_peers
+from paperlib.pave.settings import published_coefficients, published_seeds, published_settings
+from paperlib.repro.store import RunStore
 
 
 @pytest.fixture(params=[("td3", "base"), ("sac", "base"), ("td3", "pave")], ids=" ".join)
@@ -56,3 +57,19 @@ def test_the_peer_refuses_a_method_that_it_has_not():
     settings, caps = published_settings("td3", "pendulum"), published_coefficients("caps", "td3", "pendulum")
     with pytest.raises(ValueError, match="no terms but PAVE's, asked for caps"):
         peer(settings, caps, "pendulum", seed=0)
+
+
+def test_a_run_is_trained_once_and_keeps_what_the_engines_runs_keep(tmp_path, monkeypatch):
+    run, store = PeerRun("pendulum", "sac", "base", seed=7, steps=60, final_episodes=1), RunStore(tmp_path)
+    (record,) = train_peers([run], store)
+    assert set(record.column_types) == {"episodes", "geometry", "policy", "visited", "actions", "point"}
+    assert record.spec["trained_by"].startswith("stable-baselines3 ")
+    assert networks_from_bytes(record.file("networks.pt")).description["seed"] == 7
+    monkeypatch.setattr("paperlib.pave.peer.train_peer", lambda *_: pytest.fail("trained twice"))
+    assert [again.name for again in train_peers([run], store)] == [record.name]
+
+
+def test_a_cell_of_the_peer_is_the_five_published_seeds_at_the_published_budget():
+    runs = peer_runs("pendulum", "td3", "pave")
+    assert [(run.seed, run.steps) for run in runs] == [(seed, 100_000) for seed in published_seeds()]
+    assert len({RunStore("nowhere").name(run.spec()) for run in runs}) == 5

@@ -1,26 +1,105 @@
 """The published settings on Stable-Baselines3 itself: an independent check of the engine.
 
 The authors trained with Stable-Baselines3 (Raffin et al., JMLR 2021), so its own TD3 and SAC with their settings are
-the nearest thing to the released code. The peer's runs are evaluated by the same protocol as the engine's.
+the nearest thing to the released code. The peer's runs start their final episodes where the engine's runs of the same
+seed do, and keep the same tables. Train what is missing of a cell, one run after another, and record it:
+
+    python -m paperlib.pave.peer pendulum td3 base
 """
 
 from __future__ import annotations
 
+import argparse
+import dataclasses
+import time
+from collections.abc import Iterator, Sequence
+from importlib import metadata
 from typing import Any
 
 import gymnasium
 import numpy as np
 from torch import nn
 
-from paperlib.pave.checkpoints import TrainedNetworks
-from paperlib.pave.environments import environment_definition
+from paperlib.pave.checkpoints import TrainedNetworks, networks_to_bytes
+from paperlib.pave.environments import environment_definition, environment_names, fastest_backend
+from paperlib.pave.evaluation import play_episodes
+from paperlib.pave.record_contents import NETWORKS_FILE, final_tables
 from paperlib.pave.sb3 import with_pave
-from paperlib.pave.settings import AlgorithmSettings, Coefficients, published_coefficients, published_settings
+from paperlib.pave.settings import (
+    ALGORITHMS,
+    AlgorithmSettings,
+    Coefficients,
+    published_coefficients,
+    published_seeds,
+    published_settings,
+    published_steps,
+)
+from paperlib.pave.streams import derive_seed
+from paperlib.repro import paths, recording
+from paperlib.repro.provenance import provenance
+from paperlib.repro.store import Record, RunStore
 
 _SHARED = (
     *("learning_rate", "buffer_size", "learning_starts", "batch_size"),
     *("tau", "gamma", "train_freq", "gradient_steps"),
 )
+
+
+@dataclasses.dataclass(frozen=True)
+class PeerRun:
+    """One run of the peer with the published settings; `method` is "base" or "pave"."""
+
+    environment: str
+    algorithm: str
+    method: str
+    seed: int
+    steps: int
+    final_episodes: int = 10
+
+    experiment = "peer"
+
+    def spec(self) -> dict:
+        """What names the run in the store."""
+        coefficients = published_coefficients(self.method, self.algorithm, self.environment)
+        return {
+            "experiment": self.experiment,
+            "environment": self.environment,
+            "method": self.method,
+            "seed": self.seed,
+            "settings": published_settings(self.algorithm, self.environment).named(),
+            "coefficients": coefficients.named(),
+            "budget": {"steps": self.steps, "final_episodes": self.final_episodes},
+            "trained_by": f"stable-baselines3 {metadata.version('stable-baselines3')}",
+        }
+
+
+def peer_runs(environment: str, algorithm: str, method: str) -> list[PeerRun]:
+    """The five runs of a cell at the published budget."""
+    steps = published_steps(environment)
+    return [PeerRun(environment, algorithm, method, seed, steps) for seed in published_seeds()]
+
+
+def train_peers(runs: Sequence[PeerRun], store: RunStore) -> Iterator[Record]:
+    """The records of the runs, in order; those that the store lacks are trained first, one after another."""
+    for run in runs:
+        with store.claim_missing([run.spec()]) as missing:
+            if missing:
+                _train_and_save(run, store)
+        yield store.find(run.spec())
+
+
+def _train_and_save(run: PeerRun, store: RunStore) -> None:
+    started = time.perf_counter()
+    networks = train_peer(run.algorithm, run.method, run.environment, run.seed, run.steps)
+    starts = [derive_seed(run.seed, "final evaluation", e) for e in range(run.final_episodes)]
+    (episodes,) = play_episodes(networks.act, run.environment, [starts], backend=fastest_backend(run.environment))
+    seconds = time.perf_counter() - started
+    store.save(
+        run.spec(),
+        final_tables(networks, episodes),
+        provenance=provenance("cpu", "float32", 1, seconds, run.steps / seconds),
+        files={NETWORKS_FILE: networks_to_bytes(networks)},
+    )
 
 
 def train_peer(algorithm: str, method: str, environment: str, seed: int, steps: int) -> TrainedNetworks:
@@ -78,3 +157,22 @@ def networks_of(model: Any, description: dict) -> TrainedNetworks:
     actor = mean[:-1] if isinstance(mean, nn.Sequential) else nn.Sequential(*model.actor.latent_pi, mean)
     critics = (model.critic.qf0, model.critic.qf1)
     return TrainedNetworks(actor, critics, model.action_space.shape[0], description)
+
+
+def main() -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(prog="python -m paperlib.pave.peer", description=__doc__.splitlines()[0])
+    parser.add_argument("environment", choices=environment_names())
+    parser.add_argument("algorithm", choices=ALGORITHMS)
+    parser.add_argument("method", choices=("base", "pave"))
+    parser.add_argument("--from", dest="source", default=paths.runs_folder(), help="run store (default build/runs)")
+    options = parser.parse_args()
+    runs, store = peer_runs(options.environment, options.algorithm, options.method), RunStore(options.source)
+    for record in train_peers(recording.not_recorded(runs), store):
+        print("trained", record.name, flush=True)
+    for run in recording.record_finished(runs, store):
+        print("recorded", run.environment, run.algorithm, run.method, run.seed)
+
+
+if __name__ == "__main__":
+    main()
