@@ -1,12 +1,13 @@
 """Compilation and precision change rounding alone: losses and gradients by no more than stated, and never a draw."""
 
 import dataclasses
+from contextlib import nullcontext
 
 import numpy as np
 import pytest
 import torch
 
-from paperlib.pave import actor_critic
+from paperlib.pave import actor_critic, networks
 from paperlib.pave.networks import require_fast_bfloat16
 from paperlib.pave.replay import Minibatch
 from paperlib.pave.settings import PRECISIONS, Coefficients, published_coefficients, published_settings
@@ -14,12 +15,11 @@ from paperlib.pave.streams import RandomStreams
 from paperlib.pave.training import AGENTS, Trainer, TrainingPlan
 
 STATE_DIM, ACTION_DIM, ROWS = 3, 1, 64
-AMX = {"amx_tile": True, "amx_bf16": True}
 
 
 @pytest.fixture
 def emulated(monkeypatch):
-    """Mixed precision is let through: without AMX its bfloat16 products are the same numbers, at another speed."""
+    """Mixed precision is let through: slow bfloat16 products are the same numbers, at another speed."""
     monkeypatch.setattr(actor_critic, "require_fast_bfloat16", lambda device: None)
 
 
@@ -130,11 +130,21 @@ def test_mixed_precision_compiles(emulated, recwarn):
     assert relative_errors(compiled_gradient, gradient)[0] < 0.02
 
 
-def test_mixed_precision_needs_a_processor_that_reports_amx(monkeypatch):
-    for missing in AMX:
-        monkeypatch.setattr(torch.cpu, "get_capabilities", lambda name=missing: AMX | {name: False})
-        with pytest.raises(ValueError, match="'mixed' needs a processor with AMX.*train in float32"):
-            agent("td3", precision="mixed")
+@pytest.mark.parametrize(("speedup", "refused"), [(0.02, True), (1.29, True), (1.31, False), (8.0, False)])
+def test_mixed_precision_needs_bfloat16_products_that_are_measured_faster(monkeypatch, speedup, refused):
+    monkeypatch.setattr(networks, "bfloat16_speedup", lambda: speedup)
+    expected = (
+        pytest.raises(ValueError, match=f"at {speedup:.2f} times.*train in float32") if refused else nullcontext()
+    )
+    with expected:
+        agent("td3", precision="mixed")
+
+
+def test_the_measured_speedup_is_a_ratio_of_the_two_rates(monkeypatch):
+    ticks = iter(3 * [0.0, 2.0, 2.0, 3.0])  # float32 takes two units, bfloat16 one
+    monkeypatch.setattr(networks, "PRODUCTS_TIMED", 3)
+    monkeypatch.setattr(networks.time, "perf_counter", lambda: next(ticks))
+    assert networks.bfloat16_speedup.__wrapped__() == 2
 
 
 def test_mixed_precision_is_refused_off_the_cpu():
