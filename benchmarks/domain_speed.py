@@ -21,9 +21,9 @@ from multiprocessing import get_context
 import numpy as np
 import pandas as pd
 
-from paperlib.lipschitz.domain_environments import DomainEnvironment
-from paperlib.lipschitz.domains import C1, LQG, Domain, MassSpringDamper, ShipSteering
-from paperlib.lipschitz.gpomdp import SimulatedReturns, gradient_estimate
+from paperlib.lipschitz.simulation.domain_environments import DomainEnvironment
+from paperlib.lipschitz.simulation.domains import C1, LQG, Domain, MassSpringDamper, ShipSteering
+from paperlib.lipschitz.simulation.gpomdp import SimulatedReturns, gradient_estimate
 from paperlib.repro import paths
 from paperlib.repro.provenance import provenance
 

@@ -47,10 +47,16 @@ from torch.utils.flop_counter import flop_registry
 from tqdm import tqdm
 
 from paperlib.pave import pave_losses
-from paperlib.pave.environments import EnvironmentBatch, environment_spec, measure_backends
-from paperlib.pave.networks import require_fast_bfloat16
-from paperlib.pave.settings import ALGORITHMS, Coefficients, published_coefficients, published_settings, published_steps
-from paperlib.pave.training import Trainer, TrainingPlan
+from paperlib.pave.engine.environments import EnvironmentBatch, environment_spec, measure_backends
+from paperlib.pave.engine.networks import require_fast_bfloat16
+from paperlib.pave.engine.settings import (
+    ALGORITHMS,
+    Coefficients,
+    published_coefficients,
+    published_settings,
+    published_steps,
+)
+from paperlib.pave.engine.training import Trainer, TrainingPlan
 from paperlib.repro import paths
 from paperlib.repro.provenance import provenance
 from paperlib.repro.tables import to_text
@@ -103,7 +109,7 @@ class Program(Protocol):
 
 
 class Engine:
-    """`paperlib.pave.training.Trainer`, stepped by hand so that its turns can end anywhere."""
+    """`paperlib.pave.engine.training.Trainer`, stepped by hand so that its turns can end anywhere."""
 
     def __init__(self, case: Case, runs: int, *, compiled: bool, precision: str = "float32"):
         settings = dataclasses.replace(case.settings, learning_starts=RANDOM_STEPS, precision=precision)

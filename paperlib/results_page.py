@@ -7,10 +7,12 @@ from collections.abc import Iterable
 import pandas as pd
 
 from paperlib.lipschitz import recording as step_sizes
-from paperlib.lipschitz.verification import ascent_records, lqg_records, lqg_steps
-from paperlib.pave import printed_tables
-from paperlib.pave import recording as training
-from paperlib.pave.recorded_runs import RecordedRuns, recorded_runs
+from paperlib.notebooks.nb14_lqg import records as lqg_records
+from paperlib.notebooks.nb14_lqg import steps as lqg_steps
+from paperlib.notebooks.shared import ascents as ascent_records
+from paperlib.pave.records import printed_tables
+from paperlib.pave.records import recording as training
+from paperlib.pave.records.runs import RecordedRuns, recorded_runs
 from paperlib.repro import paths, publishing, verdicts
 from paperlib.repro.recording import not_recorded, recorded
 from paperlib.repro.store import Record

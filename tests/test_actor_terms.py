@@ -6,12 +6,12 @@ import math
 import pytest
 import torch
 
-from paperlib.pave import actor_terms
-from paperlib.pave.replay import Minibatch
-from paperlib.pave.sac import SAC
-from paperlib.pave.settings import Coefficients, published_settings
-from paperlib.pave.streams import RandomStreams
-from paperlib.pave.td3 import TD3
+from paperlib.pave.engine import actor_terms
+from paperlib.pave.engine.replay import Minibatch
+from paperlib.pave.engine.sac import SAC
+from paperlib.pave.engine.settings import Coefficients, published_settings
+from paperlib.pave.engine.streams import RandomStreams
+from paperlib.pave.engine.td3 import TD3
 
 
 def actions(*rows, requires_grad=False):

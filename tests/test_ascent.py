@@ -7,8 +7,16 @@ import pandas as pd
 import pytest
 
 from paperlib.lipschitz import GaussianPolicy, MDPConstants, PolynomialFeatures
-from paperlib.lipschitz import ascent as module
-from paperlib.lipschitz.ascent import RULES, Ascent, Estimate, Problem, ascend, recorded_iterations, take_step
+from paperlib.lipschitz.simulation import ascent as module
+from paperlib.lipschitz.simulation.ascent import (
+    RULES,
+    Ascent,
+    Estimate,
+    Problem,
+    ascend,
+    recorded_iterations,
+    take_step,
+)
 from paperlib.repro import sealed_file
 from paperlib.repro.sealed_file import SetAsideWarning
 

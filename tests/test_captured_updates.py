@@ -6,13 +6,13 @@ from typing import NamedTuple
 import pytest
 import torch
 
-from paperlib.pave.captured_updates import EAGER_CALLS, StaticInputs
-from paperlib.pave.replay import Minibatch
-from paperlib.pave.sac import SAC
-from paperlib.pave.settings import published_coefficients, published_settings
-from paperlib.pave.streams import RandomStreams
-from paperlib.pave.td3 import TD3
-from paperlib.pave.training import TrainingPlan
+from paperlib.pave.engine.captured_updates import EAGER_CALLS, StaticInputs
+from paperlib.pave.engine.replay import Minibatch
+from paperlib.pave.engine.sac import SAC
+from paperlib.pave.engine.settings import published_coefficients, published_settings
+from paperlib.pave.engine.streams import RandomStreams
+from paperlib.pave.engine.td3 import TD3
+from paperlib.pave.engine.training import TrainingPlan
 
 AGENTS = {"td3": TD3, "sac": SAC}
 METHODS = ("base", "caps", "grad", "asap", "pave")

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from paperlib.pave.checkpoints import TrainedNetworks, networks_from_bytes, networks_to_bytes
+from paperlib.pave.engine.checkpoints import TrainedNetworks, networks_from_bytes, networks_to_bytes
 
 
 def networks() -> TrainedNetworks:

@@ -5,11 +5,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from paperlib.notebooks.nb03_mixed_partial_regularization.measures import replay_transitions
 from paperlib.pave.closed_form import closed_form_pave, silu_derivatives, silu_second_derivative
+from paperlib.pave.engine.networks import StackedMLP
 from paperlib.pave.example_critics import trained_networks
 from paperlib.pave.losses import PaveLosses, pave_losses
-from paperlib.pave.networks import StackedMLP
-from paperlib.pave.verification.mixed_partial import replay_transitions
 
 RELATIVE_TOLERANCE = 1e-12
 

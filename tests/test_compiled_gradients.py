@@ -6,11 +6,11 @@ import pytest
 import torch
 from torch._dynamo.utils import counters
 
-from paperlib.pave.replay import Minibatch
-from paperlib.pave.sac import SAC
-from paperlib.pave.settings import published_coefficients, published_settings
-from paperlib.pave.streams import RandomStreams
-from paperlib.pave.td3 import TD3
+from paperlib.pave.engine.replay import Minibatch
+from paperlib.pave.engine.sac import SAC
+from paperlib.pave.engine.settings import published_coefficients, published_settings
+from paperlib.pave.engine.streams import RandomStreams
+from paperlib.pave.engine.td3 import TD3
 
 AGENTS = {"td3": TD3, "sac": SAC}
 STATE_DIM, ACTION_DIM, ROWS, UPDATES = 5, 3, 16, 5

@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 import torch
 
-from paperlib.pave import actor_critic, networks
-from paperlib.pave.networks import require_fast_bfloat16
-from paperlib.pave.replay import Minibatch
-from paperlib.pave.settings import PRECISIONS, Coefficients, published_coefficients, published_settings
-from paperlib.pave.streams import RandomStreams
-from paperlib.pave.training import AGENTS, Trainer, TrainingPlan
+from paperlib.pave.engine import actor_critic, networks
+from paperlib.pave.engine.networks import require_fast_bfloat16
+from paperlib.pave.engine.replay import Minibatch
+from paperlib.pave.engine.settings import PRECISIONS, Coefficients, published_coefficients, published_settings
+from paperlib.pave.engine.streams import RandomStreams
+from paperlib.pave.engine.training import AGENTS, Trainer, TrainingPlan
 
 STATE_DIM, ACTION_DIM, ROWS = 3, 1, 64
 
@@ -133,10 +133,8 @@ def test_mixed_precision_compiles(emulated, recwarn):
 @pytest.mark.parametrize(("speedup", "refused"), [(0.02, True), (1.29, True), (1.31, False), (8.0, False)])
 def test_mixed_precision_needs_bfloat16_products_that_are_measured_faster(monkeypatch, speedup, refused):
     monkeypatch.setattr(networks, "bfloat16_speedup", lambda: speedup)
-    expected = (
-        pytest.raises(ValueError, match=f"at {speedup:.2f} times.*train in float32") if refused else nullcontext()
-    )
-    with expected:
+    refusal = pytest.raises(ValueError, match=f"at {speedup:.2f} times.*train in float32")
+    with refusal if refused else nullcontext():
         agent("td3", precision="mixed")
 
 

@@ -5,12 +5,12 @@ import dataclasses
 import pytest
 import torch
 
-from paperlib.pave.actor_critic import DIAGNOSTICS
+from paperlib.pave.engine.actor_critic import DIAGNOSTICS
+from paperlib.pave.engine.replay import Minibatch
+from paperlib.pave.engine.settings import Coefficients, published_settings
+from paperlib.pave.engine.streams import RandomStreams
+from paperlib.pave.engine.training import AGENTS
 from paperlib.pave.experiments import load_experiment
-from paperlib.pave.replay import Minibatch
-from paperlib.pave.settings import Coefficients, published_settings
-from paperlib.pave.streams import RandomStreams
-from paperlib.pave.training import AGENTS
 
 STATE_DIM, ACTION_DIM, ROWS = 4, 3, 16
 BASE = (Coefficients(),)

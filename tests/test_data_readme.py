@@ -7,9 +7,9 @@ import pandas as pd
 import pytest
 from test_training import small_plan
 
+from paperlib.pave.engine.training import Trainer
 from paperlib.pave.experiments import load_experiment
 from paperlib.pave.peer import peer_runs
-from paperlib.pave.training import Trainer
 from paperlib.repro import paths
 from paperlib.repro.provenance import provenance
 from paperlib.repro.store import RunStore

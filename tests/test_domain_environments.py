@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from gymnasium.utils.env_checker import check_env
 
-from paperlib.lipschitz.domain_environments import DomainEnvironment
-from paperlib.lipschitz.domains import C1, LQG, MassSpringDamper, ShipSteering
+from paperlib.lipschitz.simulation.domain_environments import DomainEnvironment
+from paperlib.lipschitz.simulation.domains import C1, LQG, MassSpringDamper, ShipSteering
 
 DOMAINS = {"lqg": LQG(0.7), "mass": MassSpringDamper(**C1), "ship": ShipSteering(0.01, math.pi / 2)}
 

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.integrate import solve_ivp
 
-from paperlib.lipschitz.domains import C1, C2, LQG, MassSpringDamper, ShipSteering
+from paperlib.lipschitz.simulation.domains import C1, C2, LQG, MassSpringDamper, ShipSteering
 
 DOMAINS = {
     "lqg": LQG(0.7),

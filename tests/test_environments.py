@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from scipy.stats import ks_2samp
 
-from paperlib.pave import environments
-from paperlib.pave.environments import (
+from paperlib.pave.engine import environments
+from paperlib.pave.engine.environments import (
     EnvironmentBatch,
     environment_definition,
     environment_names,

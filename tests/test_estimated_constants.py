@@ -5,8 +5,8 @@ import math
 import numpy as np
 import pytest
 
-from paperlib.lipschitz.domains import C2, LQG, MassSpringDamper, ShipSteering
 from paperlib.lipschitz.estimated_constants import estimate_constants, random_transitions
+from paperlib.lipschitz.simulation.domains import C2, LQG, MassSpringDamper, ShipSteering
 
 
 @pytest.mark.parametrize("domain", [LQG(0.4), MassSpringDamper(**C2), ShipSteering(0.01, math.pi / 2)], ids=str)

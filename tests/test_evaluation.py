@@ -5,9 +5,9 @@ import pytest
 import torch
 from torch import nn
 
-from paperlib.pave.checkpoints import TrainedNetworks, networks_from_bytes, networks_to_bytes
 from paperlib.pave.critic_geometry import action_gradient
-from paperlib.pave.evaluation import (
+from paperlib.pave.engine.checkpoints import TrainedNetworks, networks_from_bytes, networks_to_bytes
+from paperlib.pave.engine.evaluation import (
     LOSS_BATCH,
     Episode,
     critic_geometry,
@@ -16,11 +16,11 @@ from paperlib.pave.evaluation import (
     to_environment_units,
     unweighted_losses,
 )
+from paperlib.pave.engine.networks import StackedMLP
+from paperlib.pave.engine.replay import ReplayBuffer
+from paperlib.pave.engine.streams import RandomStreams, derive_seed
 from paperlib.pave.losses import pave_losses
-from paperlib.pave.networks import StackedMLP
-from paperlib.pave.replay import ReplayBuffer
 from paperlib.pave.smoothness import smoothness
-from paperlib.pave.streams import RandomStreams, derive_seed
 
 
 class QuadraticCritic(nn.Module):

@@ -5,10 +5,10 @@ import math
 import numpy as np
 import pytest
 
-from paperlib.lipschitz.domains import LQG
-from paperlib.lipschitz.exact_lqg import ExactLQG
-from paperlib.lipschitz.gpomdp import SimulatedReturns
-from paperlib.lipschitz.verification.lipschitz_mdps import UnlimitedLQG
+from paperlib.lipschitz.simulation.domains import LQG
+from paperlib.lipschitz.simulation.exact_lqg import ExactLQG
+from paperlib.lipschitz.simulation.gpomdp import SimulatedReturns
+from paperlib.notebooks.nb10_lipschitz_mdps.measures import UnlimitedLQG
 
 
 def at(theta):

@@ -8,9 +8,9 @@ import torch
 import yaml
 
 from paperlib.pave import experiments
-from paperlib.pave.checkpoints import networks_from_bytes
+from paperlib.pave.engine.checkpoints import networks_from_bytes
+from paperlib.pave.engine.settings import Coefficients, published_seeds, published_settings
 from paperlib.pave.experiments import load_experiment, tidy, train
-from paperlib.pave.settings import Coefficients, published_seeds, published_settings
 from paperlib.repro import paths
 from paperlib.repro.profiles import PROFILES
 from paperlib.repro.store import RunStore

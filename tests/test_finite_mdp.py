@@ -9,7 +9,7 @@ from scipy.stats import wasserstein_distance
 from paperlib.lipschitz import constants as chain
 from paperlib.lipschitz.finite_mdp import lipschitz_over_pairs
 from paperlib.lipschitz.kantorovich import kantorovich, kantorovich_on_line
-from paperlib.lipschitz.verification.grid_family import CUBE_DIMENSION, case_from, random_points
+from paperlib.notebooks.shared.grid_family import CUBE_DIMENSION, case_from, random_points
 
 points = st.lists(st.floats(0, 1), min_size=CUBE_DIMENSION, max_size=CUBE_DIMENSION).map(np.array)
 

@@ -5,10 +5,10 @@ import math
 import numpy as np
 import pytest
 
-from paperlib.lipschitz import compiled_rollouts
-from paperlib.lipschitz.domains import C2, LQG, MassSpringDamper, ShipSteering
-from paperlib.lipschitz.gpomdp import SimulatedReturns, expected_return, gradient_estimate
-from paperlib.lipschitz.verification.lipschitz_mdps import UnlimitedLQG
+from paperlib.lipschitz.simulation import compiled_rollouts
+from paperlib.lipschitz.simulation.domains import C2, LQG, MassSpringDamper, ShipSteering
+from paperlib.lipschitz.simulation.gpomdp import SimulatedReturns, expected_return, gradient_estimate
+from paperlib.notebooks.nb10_lipschitz_mdps.measures import UnlimitedLQG
 
 DOMAINS = {"lqg": LQG(0.4), "mass": MassSpringDamper(**C2), "ship": ShipSteering(0.01, math.pi / 2)}
 THETA = {"lqg": [-0.3], "mass": [0.3, -0.5, 0.1], "ship": [2.0, -1.0, 1.0]}

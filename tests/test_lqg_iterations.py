@@ -7,10 +7,16 @@ import pandas as pd
 import pytest
 
 from paperlib.lipschitz import NotAContraction, lqg_experiment
-from paperlib.lipschitz.ascent import Ascent, take_step
-from paperlib.lipschitz.domains import LQG
 from paperlib.lipschitz.lqg_experiment import load_lqg, run_lqg
-from paperlib.lipschitz.lqg_iterations import estimated_iterations, exact_iterations, horizon, problem_of, tabulate
+from paperlib.lipschitz.simulation.ascent import Ascent, take_step
+from paperlib.lipschitz.simulation.domains import LQG
+from paperlib.lipschitz.simulation.lqg_iterations import (
+    estimated_iterations,
+    exact_iterations,
+    horizon,
+    problem_of,
+    tabulate,
+)
 from paperlib.repro.store import RunStore
 
 DOMAIN = LQG(0.4, discount=0.8, standard_deviation=1.0)

@@ -11,9 +11,9 @@ import pytest
 import torch
 from test_training import assert_same_results, small_plan
 
-from paperlib.pave import machine
-from paperlib.pave.actor_critic import fused
-from paperlib.pave.training import Trainer
+from paperlib.pave.engine import machine
+from paperlib.pave.engine.actor_critic import fused
+from paperlib.pave.engine.training import Trainer
 from paperlib.repro import paths
 from paperlib.repro.provenance import provenance
 
@@ -176,7 +176,7 @@ def test_without_pythons_headers_there_is_one_warning_that_says_so(tmp_path):
 import sysconfig, torch
 real = sysconfig.get_path
 sysconfig.get_path = lambda name, *more, **options: "/nope" if "include" in name else real(name, *more, **options)
-from paperlib.pave.actor_critic import fused
+from paperlib.pave.engine.actor_critic import fused
 function = fused(lambda x: torch.sin(x) * 2 + x.exp())
 print(*(function(torch.zeros(3)).tolist() for _ in range(2)))
 """

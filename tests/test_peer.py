@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from paperlib.pave.checkpoints import networks_from_bytes, networks_to_bytes
-from paperlib.pave.evaluation import to_environment_units
+from paperlib.pave.engine.checkpoints import networks_from_bytes, networks_to_bytes
+from paperlib.pave.engine.evaluation import to_environment_units
+from paperlib.pave.engine.settings import published_coefficients, published_seeds, published_settings
 from paperlib.pave.peer import PeerRun, networks_of, peer, peer_runs, train_peers
-from paperlib.pave.settings import published_coefficients, published_seeds, published_settings
 from paperlib.repro.store import RunStore
 
 

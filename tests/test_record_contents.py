@@ -9,9 +9,9 @@ import pytest
 import torch
 from torch import nn
 
-from paperlib.pave.checkpoints import TrainedNetworks, networks_from_bytes, networks_to_bytes
-from paperlib.pave.evaluation import ACTION_UNITS, UNDEFINED, Episode, geometry_summary, visited_geometry
-from paperlib.pave.record_contents import ACTION_NUMBERS_KEPT, STATES_KEPT, final_tables, kept_networks, with_gaps
+from paperlib.pave.engine.checkpoints import TrainedNetworks, networks_from_bytes, networks_to_bytes
+from paperlib.pave.engine.evaluation import ACTION_UNITS, UNDEFINED, Episode, geometry_summary, visited_geometry
+from paperlib.pave.records.contents import ACTION_NUMBERS_KEPT, STATES_KEPT, final_tables, kept_networks, with_gaps
 from paperlib.pave.smoothness import smoothness
 
 

@@ -11,10 +11,10 @@ import pytest
 import torch
 import yaml
 
-from paperlib.pave import recording
-from paperlib.pave.checkpoints import TrainedNetworks, networks_from_bytes, networks_to_bytes
+from paperlib.pave.engine.checkpoints import TrainedNetworks, networks_from_bytes, networks_to_bytes
 from paperlib.pave.experiments import load_experiment
-from paperlib.pave.recorded_runs import RecordedRuns, recorded_runs
+from paperlib.pave.records import recording
+from paperlib.pave.records.runs import RecordedRuns, recorded_runs
 from paperlib.repro import paths
 from paperlib.repro.recording import find_records, not_recorded, recorded, records_of, results
 from paperlib.repro.store import RunStore

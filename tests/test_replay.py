@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from paperlib.pave.replay import ReplayBuffer
+from paperlib.pave.engine.replay import ReplayBuffer
 
 RUNS, CAPACITY = 2, 6
 

@@ -3,8 +3,8 @@
 import re
 
 from paperlib import results_page
-from paperlib.pave import printed_tables
-from paperlib.pave.recorded_runs import recorded_runs
+from paperlib.pave.records import printed_tables
+from paperlib.pave.records.runs import recorded_runs
 from paperlib.repro import claims, paths, publishing, verdicts
 
 

@@ -9,9 +9,9 @@ import yaml
 
 from paperlib.lipschitz.experiments import load_step_sizes
 from paperlib.lipschitz.lqg_experiment import load_lqg
-from paperlib.pave import settings
+from paperlib.pave.engine import settings
+from paperlib.pave.engine.settings import AlgorithmSettings, Coefficients
 from paperlib.pave.experiments import load_experiment
-from paperlib.pave.settings import AlgorithmSettings, Coefficients
 from paperlib.repro import paths
 from paperlib.repro.store import RunStore
 

@@ -8,8 +8,8 @@ from stable_baselines3.common.utils import polyak_update, set_random_seed
 from torch.nn.functional import mse_loss
 
 from paperlib.pave import NoCurvatureError, pave_losses
+from paperlib.pave.engine.settings import Coefficients
 from paperlib.pave.sb3 import with_pave
-from paperlib.pave.settings import Coefficients
 
 WEIGHTS = Coefficients(mpr=2.0, vfc=0.5, curv=1.5, sigma=0.05, delta=0.7)
 SMALL = {"learning_starts": 40, "batch_size": 16, "buffer_size": 400, "seed": 1}

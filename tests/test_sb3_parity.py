@@ -14,13 +14,13 @@ from stable_baselines3.common.buffers import ReplayBufferSamples
 from stable_baselines3.common.logger import Logger
 from torch import nn
 
-from paperlib.pave import training
-from paperlib.pave.actor_critic import DIAGNOSTICS
-from paperlib.pave.replay import Minibatch, ReplayBuffer
-from paperlib.pave.sac import SAC
-from paperlib.pave.settings import Coefficients, published_settings
-from paperlib.pave.streams import RandomStreams
-from paperlib.pave.td3 import TD3
+from paperlib.pave.engine import training
+from paperlib.pave.engine.actor_critic import DIAGNOSTICS
+from paperlib.pave.engine.replay import Minibatch, ReplayBuffer
+from paperlib.pave.engine.sac import SAC
+from paperlib.pave.engine.settings import Coefficients, published_settings
+from paperlib.pave.engine.streams import RandomStreams
+from paperlib.pave.engine.td3 import TD3
 
 STATE_DIM, ACTION_DIM, UPDATES = 6, 3, 6
 ACTION_BOUND = 2.0  # not 1, so that scaled and environment actions differ

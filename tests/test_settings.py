@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 import yaml
 
-from paperlib.pave.settings import (
+from paperlib.pave.engine.settings import (
     ALGORITHMS,
     METHODS,
     Coefficients,

@@ -6,12 +6,12 @@ import dataclasses
 import pytest
 import torch
 
-from paperlib.pave.actor_critic import DIAGNOSTICS
-from paperlib.pave.replay import Minibatch
-from paperlib.pave.sac import SAC
-from paperlib.pave.settings import Coefficients, published_settings
-from paperlib.pave.streams import RandomStreams
-from paperlib.pave.td3 import TD3
+from paperlib.pave.engine.actor_critic import DIAGNOSTICS
+from paperlib.pave.engine.replay import Minibatch
+from paperlib.pave.engine.sac import SAC
+from paperlib.pave.engine.settings import Coefficients, published_settings
+from paperlib.pave.engine.streams import RandomStreams
+from paperlib.pave.engine.td3 import TD3
 
 AGENTS = {"td3": TD3, "sac": SAC}
 SEEDS = (11, 22, 33, 44, 55, 66)

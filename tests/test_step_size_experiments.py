@@ -10,8 +10,8 @@ import pytest
 import yaml
 
 from paperlib.lipschitz import NotAContraction, experiments
-from paperlib.lipschitz.ascent import Ascent
 from paperlib.lipschitz.experiments import load_step_sizes, run_step_sizes
+from paperlib.lipschitz.simulation.ascent import Ascent
 from paperlib.repro import paths
 from paperlib.repro.store import RunStore
 

@@ -5,7 +5,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from paperlib.pave.streams import RandomStreams, derive_seed
+from paperlib.pave.engine.streams import RandomStreams, derive_seed
 
 
 def streams(*seeds, dtype=torch.float64, block=8):

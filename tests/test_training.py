@@ -13,9 +13,9 @@ import pandas as pd
 import pytest
 import torch
 
-from paperlib.pave import training
-from paperlib.pave.settings import METHODS, Coefficients, published_coefficients, published_settings
-from paperlib.pave.training import Trainer, TrainingPlan
+from paperlib.pave.engine import training
+from paperlib.pave.engine.settings import METHODS, Coefficients, published_coefficients, published_settings
+from paperlib.pave.engine.training import Trainer, TrainingPlan
 from paperlib.repro import sealed_file
 from paperlib.repro.sealed_file import SetAsideWarning
 
@@ -104,7 +104,7 @@ import os, signal, sys
 from pathlib import Path
 sys.path.insert(0, {tests!r})
 from test_training import small_plan
-from paperlib.pave.training import Trainer
+from paperlib.pave.engine.training import Trainer
 Trainer(small_plan("td3"), Path({folder!r})).run(lambda step: step == 200 and os.kill(os.getpid(), signal.SIGKILL))
 """
 

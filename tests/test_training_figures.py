@@ -5,8 +5,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from paperlib.pave.evaluation import Episode
-from paperlib.pave.training_figures import action_traces, display_name, learning_curves, mean_spectrum
+from paperlib.pave.engine.evaluation import Episode
+from paperlib.pave.figures.training import action_traces, display_name, learning_curves, mean_spectrum
 
 matplotlib.use("Agg")
 

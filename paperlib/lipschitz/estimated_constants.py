@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from paperlib.lipschitz.constants import MDPConstants
-from paperlib.lipschitz.domains import Domain
+from paperlib.lipschitz.simulation.domains import Domain
 
 
 def estimate_constants(

@@ -16,10 +16,10 @@ from pathlib import Path
 
 import numpy as np
 
-from paperlib.lipschitz.ascent import RULES, Ascent, Problem, ascend, recorded_iterations
 from paperlib.lipschitz.constants import NotAContraction, contraction_margin
-from paperlib.lipschitz.domains import Domain, MassSpringDamper, ShipSteering
-from paperlib.lipschitz.gpomdp import SimulatedReturns
+from paperlib.lipschitz.simulation.ascent import RULES, Ascent, Problem, ascend, recorded_iterations
+from paperlib.lipschitz.simulation.domains import Domain, MassSpringDamper, ShipSteering
+from paperlib.lipschitz.simulation.gpomdp import SimulatedReturns
 from paperlib.repro.code_revision import code_revision
 from paperlib.repro.definitions import load_definition
 from paperlib.repro.progress import Progress
@@ -125,7 +125,7 @@ def _require_margin(run: StepSizeRun) -> None:
 def run_step_sizes(asked: Sequence[StepSizeRun], store: RunStore, *, workers: int = 1) -> list[Record]:
     """The records of what is asked, one each in order; what the store lacks is run first, `workers` cells at a time.
 
-    Interrupted runs go on from their last checkpoint. Tables: see `paperlib.lipschitz.ascent.Ascent.result`.
+    Interrupted runs go on from their last checkpoint. Tables: see `paperlib.lipschitz.simulation.ascent.Ascent.result`.
     """
     cells: dict[str, list[StepSizeRun]] = {}
     for run in asked:

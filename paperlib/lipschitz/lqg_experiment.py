@@ -12,9 +12,15 @@ from functools import cache
 import pandas as pd
 
 from paperlib.lipschitz.constants import NotAContraction
-from paperlib.lipschitz.domains import LQG
 from paperlib.lipschitz.experiments import run_side_by_side
-from paperlib.lipschitz.lqg_iterations import StepTable, estimated_iterations, exact_iterations, horizon, tabulate
+from paperlib.lipschitz.simulation.domains import LQG
+from paperlib.lipschitz.simulation.lqg_iterations import (
+    StepTable,
+    estimated_iterations,
+    exact_iterations,
+    horizon,
+    tabulate,
+)
 from paperlib.repro.code_revision import code_revision
 from paperlib.repro.definitions import load_definition
 from paperlib.repro.progress import Progress

@@ -30,8 +30,8 @@ from __future__ import annotations
 
 import torch
 
+from paperlib.pave.engine.networks import StackedMLP, row_product
 from paperlib.pave.losses import PaveLosses
-from paperlib.pave.networks import StackedMLP, row_product
 
 
 def silu_derivatives(z: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:

@@ -11,8 +11,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from paperlib.pave.checkpoints import TrainedNetworks, networks_from_bytes
-from paperlib.pave.settings import published_settings
+from paperlib.pave.engine.checkpoints import TrainedNetworks, networks_from_bytes
+from paperlib.pave.engine.settings import published_settings
 from paperlib.repro import paths
 from paperlib.repro.store import RunStore
 

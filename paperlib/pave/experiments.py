@@ -13,11 +13,11 @@ from pathlib import Path
 import pandas as pd
 import torch
 
-from paperlib.pave import training
-from paperlib.pave.device_memory import bytes_per_run, runs_that_fit
-from paperlib.pave.environments import environment_definition, environment_spec, fastest_backend
-from paperlib.pave.machine import default_device
-from paperlib.pave.settings import (
+from paperlib.pave.engine import training
+from paperlib.pave.engine.device_memory import bytes_per_run, runs_that_fit
+from paperlib.pave.engine.environments import environment_definition, environment_spec, fastest_backend
+from paperlib.pave.engine.machine import default_device
+from paperlib.pave.engine.settings import (
     AlgorithmSettings,
     Coefficients,
     published_coefficients,
@@ -25,7 +25,7 @@ from paperlib.pave.settings import (
     published_settings,
     published_steps,
 )
-from paperlib.pave.training import CHECKPOINT_FILE, Trainer, TrainingPlan, TrainingResult
+from paperlib.pave.engine.training import CHECKPOINT_FILE, Trainer, TrainingPlan, TrainingResult
 from paperlib.repro import paths
 from paperlib.repro.code_revision import code_revision
 from paperlib.repro.definitions import TRAINING, load_definition

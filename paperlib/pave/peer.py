@@ -20,12 +20,10 @@ import gymnasium
 import numpy as np
 from torch import nn
 
-from paperlib.pave.checkpoints import TrainedNetworks, networks_to_bytes
-from paperlib.pave.environments import environment_definition, environment_names, fastest_backend
-from paperlib.pave.evaluation import play_episodes
-from paperlib.pave.record_contents import NETWORKS_FILE, final_tables
-from paperlib.pave.sb3 import with_pave
-from paperlib.pave.settings import (
+from paperlib.pave.engine.checkpoints import TrainedNetworks, networks_to_bytes
+from paperlib.pave.engine.environments import environment_definition, environment_names, fastest_backend
+from paperlib.pave.engine.evaluation import play_episodes
+from paperlib.pave.engine.settings import (
     ALGORITHMS,
     AlgorithmSettings,
     Coefficients,
@@ -34,7 +32,9 @@ from paperlib.pave.settings import (
     published_settings,
     published_steps,
 )
-from paperlib.pave.streams import derive_seed
+from paperlib.pave.engine.streams import derive_seed
+from paperlib.pave.records.contents import NETWORKS_FILE, final_tables
+from paperlib.pave.sb3 import with_pave
 from paperlib.repro import paths, recording
 from paperlib.repro.provenance import provenance
 from paperlib.repro.store import Record, RunStore

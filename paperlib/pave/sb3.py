@@ -18,8 +18,8 @@ from typing import Any
 import numpy as np
 import torch
 
+from paperlib.pave.engine.settings import Coefficients
 from paperlib.pave.losses import pave_losses
-from paperlib.pave.settings import Coefficients
 
 
 def with_pave(algorithm: type) -> type:

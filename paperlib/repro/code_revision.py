@@ -39,7 +39,9 @@ def import_closure(training: ModuleType) -> dict[str, Path]:
     if source is None or not source.endswith(".py"):
         raise ValueError(f"module {training.__name__} has no Python source file")
     if len(parts) < 3:
-        raise ValueError(f"module {training.__name__} lies in no package of a paper, as paperlib.pave.training does")
+        raise ValueError(
+            f"module {training.__name__} lies in no package of a paper, as paperlib.pave.engine.training does"
+        )
     package, root = ".".join(parts[:2]), Path(source).parents[len(parts) - 3]
     closure, todo = {}, [training.__name__]
     while todo:

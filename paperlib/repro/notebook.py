@@ -2,6 +2,7 @@
 
 import os
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from matplotlib.figure import Figure
 
 from paperlib.repro import figures, paths, tables, verdicts
 from paperlib.repro.catalogue import load_catalogue
+from paperlib.repro.checks import plain
 from paperlib.repro.claims import Claim, claims_of
 from paperlib.repro.profiles import Profile, select_profile
 from paperlib.repro.verdicts import Verdict
@@ -77,7 +79,15 @@ class Notebook:
         """Display a table as the cell's output."""
         tables.show(table, caption)
 
-    def verdict(self, claim_id: str, measured: Any = None, *, artefact: str | Path, corrected: Any = None) -> str:
+    def verdict(
+        self,
+        claim_id: str,
+        measured: Any = None,
+        *,
+        artefact: str | Path,
+        corrected: Any = None,
+        broken: Any = (),
+    ) -> str:
         """Compute, record and return the verdict on one claim of this notebook by its rule in the ledger.
 
         measured: a number, {case: number} where every case must pass, or the mapping the check takes; numpy and torch
@@ -85,10 +95,16 @@ class Notebook:
         artefact: the file that shows it, as returned by save_figure or save_table, or a path in the build folder or
             the project; FileNotFoundError if it does not exist.
         corrected: what was measured for the claim's correction; needed exactly if it has one.
+        broken: the same measure with a formula made wrong on purpose, or a list of such; the check that the verdict
+            rests on (the correction's where there is one) must fail for each, BlindCheck if it does not.
         """
         claim = self._claim(claim_id)
+        mistakes = tuple(broken) if isinstance(broken, list | tuple) else (broken,)
+        for mistake in mistakes:
+            verdicts.require_failure(claim, mistake)
         where = verdicts.artefact_path(artefact)
-        return self._record(verdicts.decide(claim, measured, corrected, where, self.profile.name))
+        decided = verdicts.decide(claim, measured, corrected, where, self.profile.name)
+        return self._record(replace(decided, broken=tuple(map(plain, mistakes))))
 
     def verdict_from_parts(self, claim_id: str, *, artefact: str | Path) -> str:
         """The verdict on a claim that follows from its parts: the claims whose ids begin with the rule's `parts`.
@@ -134,6 +150,7 @@ class Notebook:
             "printed": verdicts.printed_in_words(claim.rule, verdict.measured),
             "measured": verdicts.in_words(verdict),
             "holds if": claim.rule.words,
+            "a wrong formula gives": verdicts.broken_in_words(verdict),
             "detail": verdict.detail,
         }
 

@@ -48,7 +48,7 @@ class Verdict:
     """A claim's verdict and what it rests on; `corrected` is the value measured for the correction.
 
     artefact: path relative to the build folder or the project, empty where nothing was run; artefact_sha256: its digest
-    when the notebook ended.
+    when the notebook ended. broken: what the same measure gave with formulas made wrong on purpose, all of which fail.
     """
 
     claim: str
@@ -60,6 +60,11 @@ class Verdict:
     profile: str
     rule_fingerprint: str
     artefact_sha256: str = ""
+    broken: tuple = ()
+
+
+class BlindCheck(ValueError):
+    """A check lets a deliberately wrong formula pass, so its verdict says nothing."""
 
 
 def decide(claim: Claim, measured: Any, corrected: Any, artefact: str, profile: str) -> Verdict:
@@ -78,6 +83,17 @@ def decide(claim: Claim, measured: Any, corrected: Any, artefact: str, profile: 
         if word_corrected == HOLDS:
             word = EXCEPTION if claim.correction.exception else CORRECTED
     return Verdict(claim.id, word, measured, corrected, artefact, detail, profile, claim.fingerprint)
+
+
+def require_failure(claim: Claim, broken: Any) -> None:
+    """BlindCheck unless the rule that the verdict rests on fails for what a wrong formula gave.
+
+    That rule is the correction's where there is one.
+    """
+    rule = claim.rule if claim.correction is None else claim.correction.rule
+    word, _ = _decide_rule(rule, plain(broken))
+    if word != DOES_NOT_HOLD:
+        raise BlindCheck(f"{claim.id}: with a wrong formula it still reads {word!r} ({_value_in_words(plain(broken))})")
 
 
 def not_run(claim: Claim, reason: str, profile: str) -> Verdict:
@@ -121,6 +137,7 @@ def read_verdicts(notebook: str) -> dict[str, Verdict]:
     try:
         rows = json.loads(path.read_text(encoding="utf-8"), parse_constant=_refuse_constant)
         found = [Verdict(**row) for row in rows]
+        found = [replace(verdict, broken=tuple(verdict.broken)) for verdict in found]
         if not isinstance(rows, list) or any(not isinstance(value, str) for v in found for value in _texts(v)):
             raise TypeError("it is no list of verdicts with all their texts")
     except (ValueError, TypeError) as error:
@@ -271,6 +288,11 @@ def in_words(verdict: Verdict) -> str:
     """The measured figures, short enough for a table cell."""
     measured = _value_in_words(verdict.measured)
     return f"{measured}; corrected: {_value_in_words(verdict.corrected)}" if verdict.corrected is not None else measured
+
+
+def broken_in_words(verdict: Verdict) -> str:
+    """What wrong formulas gave, short enough for a table cell."""
+    return " | ".join(_value_in_words(value) for value in verdict.broken)
 
 
 def printed_in_words(rule: Rule, measured: Any) -> str:

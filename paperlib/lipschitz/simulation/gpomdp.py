@@ -1,0 +1,115 @@
+"""GPOMDP with the variance-optimal component-wise baseline (Peters and Schaal, 2008), for many runs at once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from paperlib.lipschitz.simulation import compiled_rollouts
+from paperlib.lipschitz.simulation.ascent import Estimate
+from paperlib.lipschitz.simulation.domains import Domain, State
+
+RandomNumbers = tuple[State, np.ndarray]
+"""Of R runs: initial states, coordinates (R, E), and standard normal noise (R, T, E)."""
+
+
+@dataclass(frozen=True)
+class SimulatedReturns:
+    """Returns and gradients of a domain from simulated episodes; see `paperlib.lipschitz.simulation.ascent.Returns`.
+
+    episodes, steps: of one gradient estimate. seed: with run and iteration it selects the random numbers, so a run's
+    numbers do not depend on the other runs. baseline: subtract the variance-optimal baseline.
+
+    The estimate is of the return of `steps` steps. Its baseline is taken from the same episodes, which biases it by a
+    share of the order of 1 / episodes.
+    """
+
+    domain: Domain
+    episodes: int
+    steps: int
+    seed: int
+    baseline: bool = True
+    _kept: dict[tuple[int, int], RandomNumbers] = field(default_factory=dict, init=False, repr=False, compare=False)
+
+    def __post_init__(self):
+        for name in ("episodes", "steps"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, is {getattr(self, name)}")
+
+    def estimate(self, theta: np.ndarray, iteration: int) -> Estimate:
+        """Gradient (R, d) and return (R,) at theta (R, d), from the random numbers of an iteration."""
+        start, noise = self._random_numbers(len(theta), iteration)
+        if compiled_rollouts.is_compiled(self.domain):
+            return compiled_rollouts.gradient_estimate(self.domain, theta, start, noise, baseline=self.baseline)
+        return gradient_estimate(self.domain, theta, start, noise.swapaxes(0, 1), baseline=self.baseline)
+
+    def score(self, theta: np.ndarray, iteration: int) -> np.ndarray:
+        """The return (R,) at theta (R, d), from the random numbers of an iteration."""
+        start, noise = self._random_numbers(len(theta), iteration)
+        if compiled_rollouts.is_compiled(self.domain):
+            return compiled_rollouts.expected_return(self.domain, theta, start, noise)
+        return expected_return(self.domain, theta, start, noise.swapaxes(0, 1))
+
+    def _random_numbers(self, runs: int, iteration: int) -> RandomNumbers:
+        """Those of the last two iterations asked for are kept, as rules that run side by side ask for them again."""
+        if (runs, iteration) not in self._kept:
+            noise, starts = np.empty((runs, self.steps, self.episodes)), []
+            for run in range(runs):
+                generator = np.random.Generator(np.random.SFC64([self.seed, run, iteration]))
+                starts.append(self.domain.start(generator, (self.episodes,)))
+                generator.standard_normal(out=noise[run])
+            if len(self._kept) == 2:
+                del self._kept[next(iter(self._kept))]
+            self._kept[runs, iteration] = tuple(np.stack(c) for c in zip(*starts, strict=True)), noise
+        return self._kept[runs, iteration]
+
+
+def gradient_estimate(
+    domain: Domain, theta: np.ndarray, start: State, noise: np.ndarray, *, baseline: bool = True
+) -> Estimate:
+    """GPOMDP: sum_t gamma^t E[(r_t - b_t) sum_{k <= t} grad log pi(a_k|s_k)], component by component.
+
+    theta (R, d), start: coordinates (R, E), noise (T, R, E). With S the running sum of scores of a component, the
+    baseline is b_t = E[S^2 r_t] / E[S^2], zero where S is zero in every episode (as a component whose feature is zero
+    at the start). Returns the gradient (R, d) and the return (R,).
+    """
+    columns = theta.T[:, :, None]
+    scores = [np.zeros_like(noise[0]) for _ in columns]
+    gradient, score, weight, state = np.zeros(theta.shape), np.zeros(len(theta)), 1.0, start
+    for z in noise:
+        phi = domain.feature_values(state)
+        scaled = z / domain.standard_deviation
+        mean = sum(weight_i * phi_i for weight_i, phi_i in zip(columns, phi, strict=True))
+        action = domain.applied(mean + domain.standard_deviation * z)
+        reward = domain.reward(state, action)
+        score += weight * reward.mean(axis=1)
+        for i, (total, phi_i) in enumerate(zip(scores, phi, strict=True)):
+            total += scaled * phi_i
+            gradient[:, i] += weight * _covariance(total, reward, baseline)
+        state = domain.step(state, action)
+        weight *= domain.discount
+    return Estimate(gradient, score)
+
+
+def _covariance(total: np.ndarray, reward: np.ndarray, baseline: bool) -> np.ndarray:
+    """E[S (r - b)] over episodes: shape (R,)."""
+    product = np.einsum("re,re->r", total, reward)
+    if baseline:
+        squared = total * total
+        size, weighted = squared.sum(axis=1), np.einsum("re,re->r", squared, reward)
+        product -= np.divide(weighted, size, out=np.zeros_like(size), where=size > 0) * total.sum(axis=1)
+    return product / reward.shape[1]
+
+
+def expected_return(domain: Domain, theta: np.ndarray, start: State, noise: np.ndarray) -> np.ndarray:
+    """The mean discounted return (R,) of the same episodes as `gradient_estimate`."""
+    columns, score, weight, state = theta.T[:, :, None], np.zeros(len(theta)), 1.0, start
+    for z in noise:
+        phi = domain.feature_values(state)
+        mean = sum(weight_i * phi_i for weight_i, phi_i in zip(columns, phi, strict=True))
+        action = domain.applied(mean + domain.standard_deviation * z)
+        score += weight * domain.reward(state, action).mean(axis=1)
+        state = domain.step(state, action)
+        weight *= domain.discount
+    return score

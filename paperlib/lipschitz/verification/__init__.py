@@ -1,1 +1,0 @@
-"""What notebooks 10 to 13 measure."""

@@ -1,0 +1,64 @@
+"""The pictures of notebook 10."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.figure import Figure
+
+from paperlib.lipschitz.kantorovich import kantorovich_on_line
+from paperlib.notebooks.nb10_lipschitz_mdps.measures import UnlimitedLQG, total_variation
+from paperlib.repro.figures import colours
+
+
+def metrics_figure() -> Figure:
+    """Two distributions moved apart under both metrics: point masses, and normal ones of some widths."""
+    figure, axes = plt.subplots(1, 2, figsize=(10, 4))
+    grid, shifts = np.linspace(-4, 8, 12_001), np.linspace(0, 3, 61)
+    widths = {"point masses": 0.0, "deviation 0.2": 0.2, "deviation 1": 1.0}
+    for (name, width), colour in zip(widths.items(), colours(list(widths)).values(), strict=True):
+        if width:
+            mass = [np.exp(-(((grid - shift) / width) ** 2) / 2) for shift in shifts]
+            mass = np.array([m / m.sum() for m in mass])
+            near, far = kantorovich_on_line(grid, mass, mass[0]), total_variation(mass, mass[0])
+        else:
+            near, far = shifts, (shifts > 0).astype(float)
+        axes[0].plot(shifts, near, color=colour, label=name, ls="--" if width else "-")
+        axes[1].plot(shifts, far, color=colour, label=name)
+    axes[0].set(title="Kantorovich: the shift, whatever the width", xlabel="shift of the mean", ylabel="distance")
+    axes[1].set(title="total variation: a jump for point masses", xlabel="shift of the mean")
+    axes[1].legend(loc="lower right")
+    return figure
+
+
+def ratio_of_metrics_figure(ratios: Mapping[float, Mapping[str, Mapping[str, float]]]) -> Figure:
+    """Largest ratios of deterministic maps under both metrics against the distance of the states."""
+    figure, axes = plt.subplots(figsize=(8, 4.2))
+    distances, maps = list(ratios), list(next(iter(ratios.values())))
+    jump = [min(row["total variation"] for row in ratios[d].values()) for d in distances]
+    axes.plot(distances, jump, color="0.2", lw=3, label="all maps, total variation")
+    for name, colour in colours(maps).items():
+        axes.plot(distances, [ratios[d][name]["kantorovich"] for d in distances], color=colour, label=name)
+    axes.set(
+        xscale="log", yscale="log", xlabel="distance of the two states", ylabel="distance of next states / distance"
+    )
+    figure.legend(loc="outside right center", frameon=False, title="colours: Kantorovich")
+    return figure
+
+
+def lqg_figure(problems: Sequence[UnlimitedLQG]) -> Figure:
+    """Exact V of LQG over the states, with the steepest line that Lemma 1 allows from the end of the range."""
+    figure, axes = plt.subplots(figsize=(7.5, 4.2))
+    s = np.linspace(-2, 2, 201)
+    for lqg, colour in zip(problems, colours([str(i) for i in range(len(problems))]).values(), strict=True):
+        margin = 1 - lqg.discount * lqg.a * (1 + abs(lqg.theta))
+        slope = 4 * lqg.b / margin * (1 + abs(lqg.theta))
+        label = rf"$A$ = {lqg.a}, $\theta$ = {lqg.theta}: margin {margin:.2f}"
+        axes.plot(s, lqg.state_value(s), color=colour, label=label)
+        inside = s >= 1.4
+        axes.plot(s[inside], lqg.state_value(2.0) + slope * (2 - s[inside]), color=colour, ls="--")
+    axes.set(xlabel="state $s$", ylabel=r"$V^\theta(s)$", title=r"dashed: slope $L_V$ of Lemma 1")
+    axes.legend(fontsize=9, loc="lower center")
+    return figure

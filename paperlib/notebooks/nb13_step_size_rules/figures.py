@@ -1,0 +1,167 @@
+"""The pictures of notebook 13."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from paperlib.lipschitz.step_sizes import mss_mlc, sss_mlc
+from paperlib.notebooks.nb13_step_size_rules import algorithm1
+from paperlib.notebooks.nb13_step_size_rules.step_rules import hessian_of_bound
+from paperlib.repro.figures import colours
+
+_RULES = colours(["SSS-SLC", "SSS-MLC", "MSS-MLC", "printed threshold"])
+
+
+def lemma8_figure(slack: np.ndarray) -> Figure:
+    """Surplus of the improvement over the bound per unit of step, against the step's length: slack (n, 2)."""
+    figure, axes = plt.subplots(figsize=(7, 4))
+    axes.scatter(*slack.T, s=10, alpha=0.6)
+    axes.axhline(0, color="black", lw=1)
+    axes.set(
+        xscale="log",
+        yscale="symlog",
+        xlabel=r"length of the step $\|\Delta\theta\|_2$",
+        ylabel="(improvement - bound) / length",
+        title="Lemma 8: nothing below the line",
+    )
+    return figure
+
+
+def guarantee_figure(by_rule: dict[str, np.ndarray]) -> Figure:
+    """Realised against guaranteed improvement, a panel for each rule; each array (n, 2). On the line they are equal."""
+    figure, axes = plt.subplots(1, len(by_rule), figsize=(11, 4), sharex=True, sharey=True)
+    for axis, (name, pairs) in zip(axes, by_rule.items(), strict=True):
+        axis.scatter(*pairs.T, s=8, alpha=0.5, color=_RULES[name])
+        ends = [pairs.min(), pairs.max()]
+        axis.plot(ends, ends, color="black", lw=1)
+        median = np.median(pairs[:, 1] / pairs[:, 0])
+        axis.set(
+            xscale="log",
+            yscale="log",
+            xlabel="guaranteed",
+            title=f"{name}: realised / guaranteed {median:.1f} (median)",
+        )
+        axis.title.set_fontsize(10)
+    axes[0].set_ylabel("realised improvement")
+    return figure
+
+
+def psi_figure(phis: Sequence[float]) -> Figure:
+    """The guarantee against psi for angles phi below, between and above the two thresholds."""
+    figure, axes = plt.subplots(figsize=(8, 4.5))
+    for phi, colour in zip(phis, colours([f"{phi:.3f}" for phi in phis]).values(), strict=True):
+        psi = np.linspace(0, math.pi / 2 - phi, 4000)[:-1]
+        axes.plot(psi, algorithm1.guarantee_at(psi, phi), color=colour, label=rf"$\phi$ = {phi:.3f}")
+        if (top := algorithm1.local_maximum(phi)) is not None:
+            axes.plot(top, algorithm1.guarantee_at(top, phi), "o", color=colour)
+    axes.set(
+        ylim=(0.8, 1.6),
+        xlabel=r"$\psi$, angle from the gradient, away from $L$ (rad)",
+        ylabel=r"guarantee / $(\|g\|^2 / 2\|L\|)$",
+    )
+    axes.set_title("dots: local maxima, which exist up to 0.340 (printed: up to 0.124)", fontsize=11)
+    figure.legend(loc="outside right center", frameon=False)
+    return figure
+
+
+def shortfall_figure(by_rule: dict[str, np.ndarray]) -> Figure:
+    """Sorted shortfalls from brute force of each rule."""
+    figure, axes = plt.subplots(figsize=(7, 4))
+    for name, values in by_rule.items():
+        axes.plot(np.linspace(0, 100, len(values)), 100 * np.sort(np.maximum(values, 0)), label=name)
+    axes.set(xlim=(80, 100.5), xlabel="share of random problems (%)", ylabel="missed share of the best guarantee (%)")
+    axes.legend(loc="upper left")
+    return figure
+
+
+def plane_figure(g: np.ndarray, lipschitz: np.ndarray) -> Figure:
+    """Figure 1 in three dimensions, and in the plane of the gradient and the constants: |g| and L of shape (3,)."""
+    figure = plt.figure(figsize=(11, 4.8))
+    space, plane = figure.add_subplot(1, 2, 1, projection="3d"), figure.add_subplot(1, 2, 2)
+    one, other = g / np.linalg.norm(g), lipschitz / np.linalg.norm(lipschitz)
+    last = int(np.argmin(g / lipschitz))
+    end = g - g[last] / lipschitz[last] * lipschitz
+    stop = algorithm1.angle(g, end)
+    arc = np.array([algorithm1.turned(g, lipschitz, psi) for psi in np.linspace(0, stop, 100)])
+    best = mss_mlc(g, lipschitz).update
+    best = best / np.linalg.norm(best)
+    arrows = {"|g|": one, "L": other, "MSS-MLC": best}
+    for (name, vector), colour in zip(arrows.items(), colours(list(arrows)).values(), strict=True):
+        space.quiver(0, 0, 0, *vector, color=colour, arrow_length_ratio=0.08, lw=2, label=name)
+    space.plot(*arc.T, color="0.4", ls="--", label="turning away from L")
+    space.scatter(*arc[-1], color="0.2", s=25, label="a step size vanishes")
+    space.set(
+        xlim=(0, 1), ylim=(0, 1), zlim=(0, 1), xlabel=r"$|\Delta_1|$", ylabel=r"$|\Delta_2|$", zlabel=r"$|\Delta_3|$"
+    )
+    space.view_init(28, 55)
+    space.legend(loc="upper left", fontsize=8)
+    _guarantee_in_plane(plane, g, lipschitz, stop)
+    return figure
+
+
+def _guarantee_in_plane(axes, g: np.ndarray, lipschitz: np.ndarray, stop: float) -> None:
+    """The guarantee while turning, up to the coordinate plane, with the guarantees of the two rules."""
+    psi = np.linspace(0, stop, 300)
+    phi = algorithm1.angle(g, lipschitz)
+    unit = (g @ g) / (2 * np.linalg.norm(lipschitz))
+    axes.plot(psi, algorithm1.guarantee_at(psi, phi), color="0.4", ls="--", label="in the plane of |g| and L")
+    for name, rule in (("SSS-MLC", sss_mlc), ("MSS-MLC", mss_mlc)):
+        level = rule(g, lipschitz).guaranteed_improvement / unit
+        axes.axhline(level, color=_RULES[name], label=f"{name}'s guarantee")
+    axes.axvline(stop, color="0.2", lw=1)
+    axes.annotate("a step size vanishes", (stop, axes.get_ylim()[0]), rotation=90, ha="right", va="bottom", fontsize=9)
+    axes.set(xlabel=r"$\psi$ (rad)", ylabel=r"guarantee / $(\|g\|^2 / 2\|L\|)$")
+    axes.legend(loc="center left", fontsize=9)
+
+
+def concavity_figure(lipschitz: np.ndarray) -> Figure:
+    """Where the bound (22) of two parameters is concave: the largest eigenvalue of its Hessian over directions."""
+    figure, axes = plt.subplots(figsize=(7, 4))
+    angles = np.linspace(0, math.pi / 2, 400)
+    directions = np.stack([np.cos(angles), np.sin(angles)], axis=1)
+    largest = [np.linalg.eigvalsh(hessian_of_bound(lipschitz, u))[-1] for u in directions]
+    away = [algorithm1.angle(u, lipschitz) for u in directions]
+    axes.plot(angles, largest, label=r"largest eigenvalue of the Hessian")
+    outside = np.array(away) > math.atan(math.sqrt(2))
+    axes.fill_between(angles, *axes.get_ylim(), where=outside, alpha=0.2, label=r"over $\arctan\sqrt{2}$ from L")
+    axes.axhline(0, color="black", lw=1)
+    axes.set(xlabel="direction of the step in the plane of two parameters (rad)", ylabel="positive: not concave")
+    axes.legend(loc="upper right", fontsize=9)
+    return figure
+
+
+def times_figure(table: pd.DataFrame) -> Figure:
+    """Recorded seconds against the number of parameters, a line for each task."""
+    figure, axes = plt.subplots(figsize=(8, 4.5))
+    tasks = list(dict.fromkeys(table["task"]))
+    for task, colour in colours(tasks).items():
+        rows = table[table["task"] == task].sort_values("d")
+        axes.plot(rows["d"], rows["seconds"], "o-", color=colour, label=task, ms=4)
+    axes.set(xscale="log", yscale="log", xlabel="number of parameters d", ylabel="seconds for one call")
+    axes.legend(fontsize=9, loc="upper left")
+    return figure
+
+
+def advantage_figure(paths: Sequence[tuple[np.ndarray, np.ndarray]]) -> Figure:
+    """MSS-MLC's guarantee over SSS-MLC's along paths of gradients that turn away from the constants."""
+    figure, axes = plt.subplots(figsize=(7, 4))
+    for g, lipschitz in paths:
+        bound = np.broadcast_to(lipschitz, g.shape)
+        ratio = mss_mlc(g, bound).guaranteed_improvement / sss_mlc(g, bound).guaranteed_improvement
+        positive = (mss_mlc(g, bound).update > 0).all(axis=1)
+        cut = len(g) if positive.all() else int(np.argmin(positive))
+        turned = [algorithm1.angle(one, lipschitz) for one in g]
+        axes.plot(turned, ratio, lw=1.2)
+        axes.plot(turned[cut - 1], ratio[cut - 1], "k.", ms=6)
+    axes.set(
+        xlabel=r"angle $\phi$ between $|g|$ and $L$ (rad)",
+        ylabel="guarantee, MSS-MLC / SSS-MLC",
+        title="dots: the first step size vanishes",
+    )
+    return figure

@@ -1,0 +1,248 @@
+"""What notebook 14 measures of gradients on LQG: constants by search, estimates of the gradient (Section 1), audits.
+
+Measures take what is under test as an argument whose default is the right one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from paperlib.lipschitz.constants import MDPConstants, PolicyConstants
+from paperlib.lipschitz.estimated_constants import estimate_constants, random_transitions
+from paperlib.lipschitz.simulation.ascent import take_step
+from paperlib.lipschitz.simulation.domains import LQG
+from paperlib.lipschitz.simulation.exact_lqg import ExactLQG
+from paperlib.lipschitz.simulation.gpomdp import SimulatedReturns, expected_return
+from paperlib.lipschitz.simulation.lqg_iterations import problem_of
+from paperlib.notebooks.nb14_lqg.steps import START
+from paperlib.notebooks.shared.outcomes import count
+from paperlib.repro.statistics import bootstrap_interval
+
+# Constants
+
+
+def constants_against_search(
+    domain: LQG, theta: float, mdp: MDPConstants | None = None, policy: PolicyConstants | None = None
+) -> dict[str, float]:
+    """Relative difference between closed forms and suprema searched on a grid of state-action pairs, by constant."""
+    mdp, policy = mdp or domain.constants(), policy or domain.policy().constants([theta])
+    searched = _searched_constants(domain, theta)
+    stated = {
+        "L_P": mdp.transition,
+        "L_R": mdp.reward,
+        "R": mdp.reward_bound,
+        "L_pi": policy.state,
+        "L_pi(theta)": policy.parameters,
+        "M": policy.score_bound[0],
+        "L_score": policy.score_state_action[0],
+        "L_score(theta)": policy.score_parameters[0],
+    }
+    return {name: abs(float(stated[name]) / searched[name] - 1) for name in stated}
+
+
+def _searched_constants(domain: LQG, theta: float, cells: int = 200, close: float = 1e-5) -> dict[str, float]:
+    """The largest ratios over neighbouring points of a grid, corners included, in s, a and theta."""
+    edge = np.linspace(-domain.limit, domain.limit, cells + 1)
+    s, a = np.meshgrid(edge, edge)
+    inward = -close * np.sign(s + (s == 0)), -close * np.sign(a + (a == 0))
+    variance = domain.standard_deviation**2
+
+    def score(s, a, parameter):
+        return (a - parameter * s) * s / variance
+
+    def steepest(f: Callable) -> float:
+        over_s = np.abs(f(s + inward[0], a) - f(s, a)) / close
+        over_a = np.abs(f(s, a + inward[1]) - f(s, a)) / close
+        return float(max(over_s.max(), over_a.max()))
+
+    return {
+        "L_P": steepest(lambda s, a: domain.flow((s,), a)[0]),
+        "L_R": steepest(lambda s, a: domain.reward((s,), a)),
+        "R": float(np.abs(domain.reward((s,), a)).max()),
+        "L_pi": steepest(lambda s, a: theta * s),
+        "L_pi(theta)": float(np.abs((theta + close) * s - theta * s).max() / close),
+        "M": float(np.abs(score(s, a, theta)).max()),
+        "L_score": steepest(lambda s, a: score(s, a, theta)),
+        "L_score(theta)": float(np.abs(score(s, a, theta + close) - score(s, a, theta)).max() / close),
+    }
+
+
+def estimated_over_true(domain: LQG, transitions: int, seed: int) -> dict[str, float]:
+    """Constants estimated from random transitions over the derived ones, by constant."""
+    data = random_transitions(domain, transitions, np.random.default_rng(seed))
+    estimate, true = estimate_constants(*data, discount=domain.discount), domain.constants()
+    names = {"L_P": "transition", "L_R": "reward", "R": "reward_bound"}
+    return {name: getattr(estimate, field) / getattr(true, field) for name, field in names.items()}
+
+
+def smallest_estimate(domain: LQG, transitions: int = 300, sets: int = 20) -> dict[str, float]:
+    """The smallest of `estimated_over_true` over data sets, by constant."""
+    rows = [estimated_over_true(domain, transitions, seed) for seed in range(sets)]
+    return {name: float(min(row[name] for row in rows)) for name in rows[0]}
+
+
+# Ways to estimate the gradient
+
+
+def finite_difference_errors(
+    domain: LQG, theta: float, perturbation: float, *, episodes: int, repetitions: int, noisy: bool, seed: int
+) -> np.ndarray:
+    """Errors (repetitions,) of central differences from independent rollouts, `episodes` in all for each estimate.
+
+    noisy: actions and starts are drawn. Otherwise the policy is its mean and the starts are the same evenly spaced
+    ones, and the error is against the derivative of that deterministic return.
+    """
+    generator, steps, half = np.random.default_rng(seed), 100, episodes // 2
+
+    def returns(parameter: float) -> np.ndarray:
+        if noisy:
+            start = domain.start(generator, (repetitions, half))
+            noise = generator.standard_normal((steps, repetitions, half))
+        else:
+            start = (np.tile(np.linspace(-domain.limit, domain.limit, half), (repetitions, 1)),)
+            noise = np.zeros((steps, repetitions, half))
+        return expected_return(domain, np.full((repetitions, 1), parameter), start, noise)
+
+    def slope(h: float) -> np.ndarray:
+        return (returns(theta + h) - returns(theta - h)) / (2 * h)
+
+    exact = ExactLQG(domain).estimate(np.array([[theta]])).gradient[0, 0] if noisy else slope(1e-5)
+    return slope(perturbation) - exact
+
+
+def finite_difference_degrades(domain: LQG, theta: float, perturbation: float = 0.05, episodes: int = 100) -> float:
+    """Root mean square error with noise over the error without."""
+    noisy, quiet = (
+        finite_difference_errors(domain, theta, perturbation, episodes=episodes, repetitions=200, noisy=noisy, seed=0)
+        for noisy in (True, False)
+    )
+    return root_mean_square(noisy) / root_mean_square(quiet)
+
+
+def root_mean_square(errors: np.ndarray) -> float:
+    """Of all entries."""
+    return float(np.sqrt(np.mean(np.square(errors))))
+
+
+PERTURBATIONS = (0.05, 0.1, 0.2, 0.4, 0.8)
+
+
+def estimator_errors(
+    domain: LQG, theta: float, episodes: int, repetitions: int, seed: int = 0
+) -> dict[str, np.ndarray]:
+    """Errors (repetitions,) of GPOMDP and of finite differences with each perturbation, same number of episodes."""
+    returns = SimulatedReturns(domain, episodes, 100, seed)
+    exact = ExactLQG(domain).estimate(np.array([[theta]])).gradient[0, 0]
+    estimates = returns.estimate(np.full((repetitions, 1), theta), 0).gradient[:, 0]
+    errors = {"GPOMDP": estimates - exact}
+    for h in PERTURBATIONS:
+        errors[f"differences, h = {h:g}"] = finite_difference_errors(
+            domain, theta, h, episodes=episodes, repetitions=repetitions, noisy=True, seed=seed + 1
+        )
+    return errors
+
+
+def likelihood_ratio_over_differences(errors: dict[str, np.ndarray]) -> dict[str, float]:
+    """GPOMDP's root mean square error over that of finite differences with the best perturbation: {mean, low, high}."""
+    others = [errors[name] for name in errors if name != "GPOMDP"]
+
+    def ratio(columns: np.ndarray) -> float:
+        sizes = np.sqrt(np.mean(columns**2, axis=0))
+        return float(sizes[0] / sizes[1:].min())
+
+    found = bootstrap_interval(np.stack([errors["GPOMDP"], *others], axis=1), ratio, seed=0)
+    return {"mean": found["estimate"], "low": found["low"], "high": found["high"]}
+
+
+def variance_with_baseline(domain: LQG, parameters: np.ndarray, repetitions: int, baseline: bool = True) -> float:
+    """Largest ratio, over parameters, of GPOMDP's variance with the optimal baseline to that without."""
+    ratios = []
+    for theta in parameters:
+        spread = [
+            SimulatedReturns(domain, 50, 50, 3, baseline=use)
+            .estimate(np.full((repetitions, 1), theta), 0)
+            .gradient.var()
+            for use in (baseline, False)
+        ]
+        ratios.append(spread[0] / spread[1])
+    return float(max(ratios))
+
+
+def natural_gradient_difference(domain: LQG, psi: float, natural: bool = True, step: float = 1e-3) -> float:
+    """Relative difference of the rate of change of theta along the (natural) gradient in theta and in psi,
+    theta = psi + psi^3.
+
+    Derivatives by fourth-order differences: the return exactly, the Fisher information as the curvature of the
+    Kullback-Leibler divergence of the policy, averaged over states spread as the start is.
+    """
+    exact, states = ExactLQG(domain), domain.limit * np.polynomial.legendre.leggauss(20)[0]
+    weights = np.polynomial.legendre.leggauss(20)[1] / 2
+
+    def slope(f: Callable[[float], float], x: float) -> float:
+        near, far = (f(x + k * step) - f(x - k * step) for k in (1, 2))
+        return (8 * near - far) / (12 * step)
+
+    def direction(to_theta: Callable[[float], float], x: float) -> float:
+        """d theta / d t where x moves along its gradient."""
+        of_return = slope(lambda y: float(exact.score(np.array([[to_theta(y)]]))[0]), x)
+        score_of_mean = slope(lambda y: to_theta(y), x) * states / domain.standard_deviation
+        information = float(weights @ score_of_mean**2) if natural else 1.0
+        return slope(to_theta, x) * of_return / information
+
+    here, there = direction(lambda theta: theta, psi + psi**3), direction(lambda y: y + y**3, psi)
+    return abs(there / here - 1)
+
+
+# Guarantees with estimated gradients
+
+
+def broken_guarantees(
+    domain: LQG, rule: str, theta: float, episodes: int, runs: int, seed: int = 0
+) -> dict[str, float]:
+    """Of updates by GPOMDP estimates: share that improve less than guaranteed, and share that worsen the policy.
+
+    The improvement is exact. Both should be zero; with the exact gradient the first is.
+    """
+    realised, guaranteed = _improvements_by_estimate(domain, rule, theta, episodes, runs, seed)
+    return {
+        "below the guarantee": float((realised < guaranteed).mean()),
+        "worse than before": float((realised < 0).mean()),
+    }
+
+
+def worsened_by_estimate(
+    domain: LQG, optimum: float, *, rule: str = "sss_slc", episodes: int = 500, runs: int = 100, seed: int = 0
+) -> dict[str, int]:
+    """Updates by GPOMDP estimates, from the start and from 0.01 before the optimum, that lower the exact return."""
+    places = (START, optimum - 0.01)
+    realised = [_improvements_by_estimate(domain, rule, theta, episodes, runs, seed)[0] for theta in places]
+    return count(np.concatenate(realised) >= 0)
+
+
+def _improvements_by_estimate(
+    domain: LQG, rule: str, theta: float, episodes: int, runs: int, seed: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Exact and guaranteed improvement of updates by GPOMDP estimates, each (runs,)."""
+    problem, start = problem_of(domain), np.full((runs, 1), theta)
+    gradient = SimulatedReturns(domain, episodes, 100, seed).estimate(start, 0).gradient
+    step = take_step(problem, rule, start, gradient)
+    exact = problem.returns.estimate(np.array([[theta]])).gradient[0, 0]
+    curvature = _slope_of_gradient(problem.returns, theta)
+    return step.update[:, 0] * exact + 0.5 * curvature * step.update[:, 0] ** 2, step.guarantee
+
+
+def _slope_of_gradient(returns: ExactLQG, theta: float, h: float = 1e-3) -> float:
+    pair = returns.estimate(np.array([[theta - h], [theta + h]])).gradient[:, 0]
+    return float(np.diff(pair)[0] / (2 * h))
+
+
+def audit_by_episodes(domain: LQG, episodes: list[int], runs: int, optimum: float) -> list[dict]:
+    """`broken_guarantees` of the Lipschitz rule far from the optimum and near it, by episodes of an estimate."""
+    places = {"at the start": START, "0.01 from the optimum": optimum - 0.01}
+    return [
+        {"place": place, "episodes": e} | broken_guarantees(domain, "sss_slc", theta, e, runs)
+        for place, theta in places.items()
+        for e in episodes
+    ]

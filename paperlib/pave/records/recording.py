@@ -1,0 +1,166 @@
+"""Recorded training runs: which networks are kept, what is still to be trained, and the command line.
+
+    python -m paperlib.pave.records.recording published          # keep what the run store has finished
+    python -m paperlib.pave.records.recording --show published   # which cells are recorded, with how many runs
+    python -m paperlib.pave.records.recording --train pendulum td3 base published   # train a cell first
+
+What counts as recorded: `paperlib.repro.recording`. The tables say which code revision a run is from.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator
+
+import pandas as pd
+import torch
+
+from paperlib.pave.engine.settings import published_seeds
+from paperlib.pave.experiments import Run, group_runs, load_experiment, train
+from paperlib.pave.records.contents import NETWORKS_FILE, kept_networks
+from paperlib.repro import paths, recording
+from paperlib.repro.progress import notes
+from paperlib.repro.recording import find_records, not_recorded, recorded
+from paperlib.repro.store import Record, RunStore
+
+WITH_NETWORKS = frozenset({"published"})
+"""Experiments whose records keep networks, for the surfaces of notebook 08 and the noise of notebook 09."""
+
+Cell = tuple[str, str, str, int]
+
+
+def paper_runs(experiment: str) -> list[Run]:
+    """What an experiment asks for at the published budget."""
+    return load_experiment(experiment, "paper")
+
+
+def cell_of(run: Run) -> Cell:
+    """Environment, algorithm, method and seed of a run."""
+    return run.environment, run.algorithm, run.method, run.seed
+
+
+def record_finished(experiment: str, source: RunStore) -> Iterator[Cell]:
+    """Keep the finished runs of `source` that are wanted and not recorded yet; yields their cells as they are kept."""
+    for run in recording.record_finished(paper_runs(experiment), source, _kept_files):
+        yield cell_of(run)
+
+
+def _kept_files(record: Record) -> dict[str, bytes]:
+    environment, method, seed = (record.spec[name] for name in ("environment", "method", "seed"))
+    wanted = record.spec["experiment"] in WITH_NETWORKS and seed == published_seeds()[0]
+    if not wanted or NETWORKS_FILE not in record.contents:
+        return {}
+    return {NETWORKS_FILE: kept_networks(record.file(NETWORKS_FILE), environment, method)}
+
+
+EXPERIMENTS = ("published", "tenth", "ablations", "combination", "critic_side", "sensitivity")
+"""Experiments that are recorded, all but `tenth` at the published budget."""
+
+AIMED_RATE = 650.0
+"""Locksteps per second that one H200-class GPU is to reach with 25 runs; not measured yet."""
+
+
+def train_missing(experiment: str, store: RunStore) -> None:
+    """Train what is neither recorded nor in the store, on a GPU; without one, say what it would take instead."""
+    runs = paper_runs(experiment)
+    found = find_records(runs, recording.results(), store)
+    missing = [run for run, record in zip(runs, found, strict=True) if record is None]
+    if missing and torch.cuda.is_available():
+        train(missing, store, workers=min(4, len(group_runs(missing))))
+    elif missing:
+        print(without_gpu(experiment, missing))
+
+
+def without_gpu(experiment: str, missing: list[Run]) -> str:
+    """What training these runs takes, and how to train one cell of them without a GPU."""
+    run = missing[0]
+    cell = f"{run.environment} {run.algorithm} {run.method}"
+    return (
+        f"{len(missing)} runs of {experiment} are neither recorded nor trained, and there is no GPU. "
+        f"On one they would take about {gpu_hours(missing):.1f} h at the aimed {AIMED_RATE:.0f} locksteps per second "
+        "(not measured). One cell on this machine, in hours: "
+        f"python -m paperlib.pave.records.recording --train {cell} {experiment}"
+    )
+
+
+def gpu_hours(runs: list[Run]) -> float:
+    """Estimate at the aimed rate: runs of one environment and algorithm take their steps together."""
+    steps = {(run.environment, run.algorithm): run.budget.steps for run in runs}
+    return sum(steps.values()) / AIMED_RATE / 3600
+
+
+def cell_runs(experiment: str, environment: str, algorithm: str, method: str) -> list[Run]:
+    """The runs of one cell at the published budget; ValueError naming what there is, if the experiment has no such."""
+    runs, cell = paper_runs(experiment), {"environment": environment, "algorithm": algorithm, "method": method}
+    for name, value in cell.items():
+        known = dict.fromkeys(getattr(run, name) for run in runs)
+        if value not in known:
+            raise ValueError(f"{experiment} has no {name} {value!r}; there are: {', '.join(known)}")
+        runs = [run for run in runs if getattr(run, name) == value]
+    return runs
+
+
+def status_report() -> str:
+    """The grid of recorded, running and missing cells with the estimated GPU hours, for `paperlib status`."""
+    parts = []
+    for experiment in EXPERIMENTS:
+        missing = not_recorded(paper_runs(experiment))
+        parts.append(f"{experiment}, at {_budget(experiment)}: recorded of wanted\n{grid(experiment).to_string()}")
+        if missing:
+            hours = f"about {gpu_hours(missing):.1f} GPU hours at the aimed {AIMED_RATE:.0f} locksteps per second"
+            parts.append(f"{len(missing)} runs missing, {hours} (not measured)")
+    running = [note["label"] for note in notes(paths.runs_folder()) if note["label"].endswith("runs")]
+    if running:
+        parts.append("under way or interrupted: " + "; ".join(running))
+    return "\n".join(parts)
+
+
+def _budget(experiment: str) -> str:
+    return "a tenth of the published budget" if experiment == "tenth" else "the published budget"
+
+
+def grid(experiment: str) -> pd.DataFrame:
+    """Recorded of wanted runs, as "3 of 5": a row per algorithm and method, a column per environment."""
+    runs = paper_runs(experiment)
+    rows = [
+        {
+            "algorithm": run.algorithm,
+            "method": run.method,
+            "environment": run.environment,
+            "recorded": record is not None,
+        }
+        for run, record in zip(runs, recorded(runs), strict=True)
+    ]
+    counts = pd.DataFrame(rows).groupby(["algorithm", "method", "environment"], sort=False)["recorded"]
+    words = counts.sum().astype(str) + " of " + counts.count().astype(str)
+    return words.unstack("environment")[list(dict.fromkeys(run.environment for run in runs))]
+
+
+def main() -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(
+        prog="python -m paperlib.pave.records.recording", description=__doc__.splitlines()[0]
+    )
+    parser.add_argument("experiment", help="name of a file under data/experiments")
+    parser.add_argument("--from", dest="source", default=paths.runs_folder(), help="run store (default build/runs)")
+    parser.add_argument("--show", action="store_true", help="only show what is recorded")
+    parser.add_argument(
+        "--train", nargs=3, metavar=("ENVIRONMENT", "ALGORITHM", "METHOD"), help="train this cell first; hours on a CPU"
+    )
+    arguments = parser.parse_args()
+    experiment, store = arguments.experiment, RunStore(arguments.source)
+    try:
+        asked = cell_runs(experiment, *arguments.train) if arguments.train else paper_runs(experiment)
+    except (FileNotFoundError, ValueError) as error:
+        parser.exit(2, f"{parser.prog}: {error}\n")
+    with recording.a_reader_may_leave():
+        if arguments.train:
+            train(not_recorded(asked), store)
+        if not arguments.show:
+            for cell in record_finished(experiment, store):
+                print("recorded", *cell)
+        print(grid(experiment).to_string())
+
+
+if __name__ == "__main__":
+    main()
