@@ -26,7 +26,6 @@ def entry(**changes):
         "where": "Section 1",
         "statement": "Water is wet.",
         "kind": "theorem",
-        "notebook": "01_toy",
         "rule": {"measure": "wetness", "check": "at_most", "threshold": 1.0},
     }
     return {key: value for key, value in (sound | changes).items() if value is not None}
@@ -44,11 +43,12 @@ def project(tmp_path, monkeypatch):
     (tmp_path / "data").mkdir()
     (tmp_path / "notebooks").mkdir()
     (tmp_path / "notebooks" / "01_toy.ipynb").write_text("{}")
-    listing = {name: {"shows": "a toy", "uses": []} for name in ("01_toy", "02_planned")}
+    listing = {name: "a toy" for name in ("01_toy", "02_planned")}
     (tmp_path / "data" / "notebooks.yaml").write_text(yaml.safe_dump(listing))
 
-    def write_ledger(*entries):
-        path = tmp_path / "data" / "claims.yaml"
+    def write_ledger(*entries, notebook="01_toy"):
+        path = tmp_path / "data" / "claims" / f"{notebook}.yaml"
+        path.parent.mkdir(exist_ok=True)
         path.write_text(yaml.safe_dump(list(entries), sort_keys=False))
         return path
 
@@ -73,7 +73,6 @@ def test_a_sound_entry_is_read_as_written(project):
     [
         ({"kind": "opinion"}, "unknown kind 'opinion'"),
         ({"paper": "other"}, "unknown paper 'other'"),
-        ({"notebook": "77_nowhere"}, "unknown notebook '77_nowhere'"),
         ({"id": "lip.toy"}, "starts with pave."),
         ({"id": "pave.Toy"}, "lower_snake"),
         ({"statement": None}, "lacks statement"),
@@ -98,12 +97,33 @@ def test_a_broken_entry_is_refused_with_its_line(project, changes, message):
     project(entry(id="pave.first"), entry(**changes))
     with pytest.raises(claims.LedgerError, match=message) as error:
         claims.load_claims()
-    assert "claims.yaml, line 11, " in str(error.value)  # after the ten lines of the first entry
+    assert "01_toy.yaml, line 10, " in str(error.value)  # after the nine lines of the first entry
 
 
 def test_an_id_used_twice_is_refused(project):
     project(entry(), entry())
     with pytest.raises(claims.LedgerError, match="pave.toy: this id is already used"):
+        claims.load_claims()
+
+
+def test_an_id_used_twice_in_two_notebooks_is_refused(project):
+    project(entry(), notebook="02_planned")
+    project(entry())
+    with pytest.raises(claims.LedgerError, match="02_planned.yaml, pave.toy: this id is already used in 01_toy.yaml"):
+        claims.load_claims()
+
+
+def test_a_file_of_claims_that_no_notebook_bears_is_refused(project):
+    project(entry(), notebook="77_nowhere")
+    with pytest.raises(claims.LedgerError, match="77_nowhere.yaml: no notebook of that name"):
+        claims.load_claims()
+
+
+def test_a_claim_of_this_projects_own_says_so_in_its_id(project):
+    project(entry(id="ours.toy", paper="ours"))
+    assert claims.load_claims()["ours.toy"].paper == "ours"
+    project(entry(paper="ours"))
+    with pytest.raises(claims.LedgerError, match="a claim of paper ours starts with ours."):
         claims.load_claims()
 
 
@@ -291,12 +311,12 @@ def states():
 
 
 def test_the_scoreboard_tells_missing_stale_planned_and_decided_claims_apart(project):
-    planned = entry(id="pave.later", notebook="02_planned")
-    project(entry(), planned)
+    project(entry(id="pave.later"), notebook="02_planned")
+    project(entry())
     assert states() == {"pave.toy": verdicts.MISSING, "pave.later": verdicts.NOT_YET_CHECKED}
-    recorded(project, entry(), planned).finish()
+    recorded(project, entry()).finish()
     assert states() == {"pave.toy": verdicts.HOLDS, "pave.later": verdicts.NOT_YET_CHECKED}
-    project(entry(rule={"measure": "wetness", "check": "at_most", "threshold": 2.0}), planned)
+    project(entry(rule={"measure": "wetness", "check": "at_most", "threshold": 2.0}))
     assert states()["pave.toy"] == verdicts.OUT_OF_DATE
 
 
@@ -327,12 +347,30 @@ def test_a_claim_not_run_says_why(project):
 
 
 def test_a_verdict_needs_an_artefact_that_exists_and_a_claim_of_its_notebook(project):
-    project(entry(), entry(id="pave.later", notebook="02_planned"))
+    project(entry(id="pave.later"), notebook="02_planned")
+    project(entry())
     nb = repro.open_notebook("01_toy", "quick")
     with pytest.raises(FileNotFoundError, match="figures/none.png"):
         nb.verdict("pave.toy", 0.5, artefact="figures/none.png")
     with pytest.raises(ValueError, match="no claim of 01_toy"):
-        nb.verdict("pave.later", 0.5, artefact="data/claims.yaml")
+        nb.verdict("pave.later", 0.5, artefact="data/notebooks.yaml")
+
+
+def test_a_check_that_a_wrong_formula_passes_is_refused(project, tmp_path):
+    project(entry(), entry(id="pave.corrected", correction=CORRECTION))
+    nb = repro.open_notebook("01_toy", "quick")
+    table = nb.save_table(pd.DataFrame({"wetness": [0.5]}), "wetness")
+    for broken in (0.9, [2.0, 1.0], {"a": 0.5, "b": None}):
+        with pytest.raises(verdicts.BlindCheck, match="pave.toy: with a wrong formula it still reads"):
+            nb.verdict("pave.toy", 0.5, artefact=table, broken=broken)
+    with pytest.raises(verdicts.BlindCheck):  # the verdict rests on the correction, which asks for at least 0.5
+        nb.verdict("pave.corrected", 2.0, corrected=0.6, artefact=table, broken=2.0)
+    assert nb.verdict("pave.toy", 0.5, artefact=table, broken=[2.0, {"a": 2.0, "b": 0.0}]) == verdicts.HOLDS
+    assert nb.verdict("pave.corrected", 2.0, corrected=0.6, artefact=table, broken=0.4) == verdicts.CORRECTED
+    nb.finish()
+    kept = verdicts.read_verdicts("01_toy")
+    assert kept["pave.toy"].broken == (2.0, {"a": 2.0, "b": 0.0})
+    assert verdicts.broken_in_words(kept["pave.toy"]) == "2 | a: 2, b: 0"
 
 
 def test_an_artefact_outside_the_project_is_refused(project, tmp_path):
@@ -452,7 +490,8 @@ def test_a_damaged_verdicts_file_is_named_and_counts_as_none(project, content):
 
 def test_a_verdict_counts_only_in_the_file_of_its_claims_notebook(project):
     recorded(project, entry()).finish()
-    project(entry(notebook="02_planned"))
+    project()
+    project(entry(), notebook="02_planned")
     assert states() == {"pave.toy": verdicts.NOT_YET_CHECKED}
     assert "holds a verdict on pave.toy, which is no claim of 01_toy" in verdicts.irregularities()[0]
 

@@ -60,11 +60,13 @@ def toy_project(tmp_path) -> Path:
     shutil.copytree(ROOT / "paperlib" / "repro", project / "paperlib" / "repro", ignore=ignore)
     shutil.copy(ROOT / "paperlib" / "__init__.py", project / "paperlib")
     names = ("00_good", "01_broken", "18_scoreboard")
-    (project / "data" / "notebooks.yaml").write_text(yaml.safe_dump({n: {"shows": "toy", "uses": []} for n in names}))
+    (project / "data" / "notebooks.yaml").write_text(yaml.safe_dump(dict.fromkeys(names, "toy")))
     rule = {"measure": "m", "check": "at_most", "threshold": 1}
     claim = {"paper": "pave", "where": "here", "statement": "s", "kind": "number", "rule": rule}
-    claims = [claim | {"id": f"pave.{name[3:]}", "notebook": name} for name in names[:2]]
-    (project / "data" / "claims.yaml").write_text(yaml.safe_dump(claims))
+    (project / "data" / "claims").mkdir()
+    for name in names[:2]:
+        ledger = yaml.safe_dump([claim | {"id": f"pave.{name[3:]}"}])
+        (project / "data" / "claims" / f"{name}.yaml").write_text(ledger)
     (project / "data" / "read_by_good.csv").write_text("a\n1\n")
     for name in names[:2]:
         write_notebook(project / "notebooks" / f"{name}.ipynb", *toy_cells(name))
@@ -76,7 +78,7 @@ def toy_project(tmp_path) -> Path:
 def toy_cells(name: str) -> tuple[str, ...]:
     begin = f'from paperlib import repro\nnb = repro.open_notebook("{name}", profile)'
     begin += '\nopen("../data/read_by_good.csv").close()' if name == "00_good" else ""
-    return 'profile = "quick"', begin, f'nb.verdict("pave.{name[3:]}", 1, artefact="data/claims.yaml")\nnb.finish()'
+    return 'profile = "quick"', begin, f'nb.verdict("pave.{name[3:]}", 1, artefact="data/notebooks.yaml")\nnb.finish()'
 
 
 def change_with_its_date_kept(path: Path, content: str) -> None:
@@ -172,7 +174,7 @@ class Toy:
 
     def execute(self, meanwhile=lambda: None, figure: bytes = b"picture") -> None:
         with pipeline.recorded(self.entry, PROFILES["smoke"]):
-            paths.data_reads_file(self.entry.name).write_text("claims.yaml\nread\nread/file.csv\nabsent\n")
+            paths.data_reads_file(self.entry.name).write_text("claims/00_good.yaml\nread\nread/file.csv\nabsent\n")
             meanwhile()
             paths.write_atomically(paths.verdicts_file(self.entry.name), "[]")
             paths.write_atomically(self.build / "figures" / "00_good--picture.png", figure)
@@ -204,14 +206,14 @@ def edit_outputs(path: Path) -> None:
 
 
 CHANGES = {
-    "a rule, its date kept": lambda p: change_with_its_date_kept(p / "data" / "claims.yaml", "[]"),
+    "a rule, its date kept": lambda p: change_with_its_date_kept(p / "data" / "claims" / "00_good.yaml", "[]"),
     "a file that was read": lambda p: change_with_its_date_kept(p / "data" / "read" / "file.csv", "2"),
     "a file that was read, removed": lambda p: (p / "data" / "read" / "file.csv").unlink(),
     "a file in a folder that was listed": lambda p: (p / "data" / "read" / "new.csv").write_text("1"),
     "a file that was looked for in vain": lambda p: (p / "data" / "absent").write_text("1"),
     "a module": lambda p: change_with_its_date_kept(p / "paperlib" / "repro" / "checks.py", "pass"),
     "a module, removed": lambda p: (p / "paperlib" / "repro" / "checks.py").unlink(),
-    "a module, added": lambda p: (p / "paperlib" / "repro" / "another.py").touch(),
+    "a module that hides the one it imported": lambda p: (p / "paperlib" / "repro.py").touch(),
     "the lock": lambda p: change_with_its_date_kept(p / "requirements.lock", "numpy==1"),
     "a cell": lambda p: break_notebook(p / "notebooks" / "00_good.ipynb"),
     "a figure": lambda p: (p / "build" / "figures" / "00_good--picture.png").write_bytes(b"other"),
@@ -231,10 +233,12 @@ def test_a_notebook_is_out_of_date_once_what_it_read_or_made_has_changed(toy, ch
 
 
 IRRELEVANT = {
-    "a date in the past": lambda p: os.utime(p / "data" / "claims.yaml", (1, 1)),
-    "a date in the future": lambda p: os.utime(p / "data" / "claims.yaml", (2**33, 2**33)),
+    "a date in the past": lambda p: os.utime(p / "data" / "claims" / "00_good.yaml", (1, 1)),
+    "a date in the future": lambda p: os.utime(p / "data" / "claims" / "00_good.yaml", (2**33, 2**33)),
     "a file that was not read": lambda p: (p / "data" / "not_read" / "file.csv").write_text("2"),
     "a file in a folder that was not listed": lambda p: (p / "data" / "not_read" / "new.csv").touch(),
+    "a module that it does not import": lambda p: (p / "paperlib" / "repro" / "cli.py").write_text("x = 1"),
+    "another notebook's claims": lambda p: (p / "data" / "claims" / "01_broken.yaml").write_text("[]"),
     "a lock file": lambda p: (p / "data" / "read" / "locks").mkdir(),
     "the notebook's outputs, as publishing does": lambda p: edit_outputs(p / "notebooks" / "00_good.ipynb"),
     "a change that was taken back": lambda p: [(p / "requirements.lock").write_text(text) for text in ("x", PINS)],
@@ -266,7 +270,7 @@ def test_an_executed_notebook_that_is_gone_was_never_run(toy):
 
 
 def test_an_input_that_changes_while_the_notebook_runs_leaves_it_out_of_date(toy):
-    for name in ("claims.yaml", "read/file.csv"):
+    for name in ("claims/00_good.yaml", "read/file.csv"):
         toy.execute()
         assert toy.condition == pipeline.DONE
         toy.execute(meanwhile=lambda name=name: (toy.project / "data" / name).write_text("changed"))
@@ -307,7 +311,7 @@ def read_yaml():
 if __name__ == "__main__":
     import pandas
     os.chdir(paths.notebooks_folder())
-    open("../data/claims.yaml").close()
+    open("../data/claims/13_step_size_rules.yaml").close()
     pandas.read_csv(paths.data_folder() / "published" / "{table}")
     os.listdir(paths.data_folder() / "experiments")
     try:
@@ -328,7 +332,7 @@ def test_what_is_read_under_data_is_noted_in_workers_too(tmp_path):
     reads.touch()
     with data_reads.noted_in(reads):
         subprocess.run([sys.executable, script], env=clean_environment(PYTHONPATH=str(ROOT)), check=True)
-    expected = {"claims.yaml", f"published/{table}", "experiments", "absent", "notebooks.yaml"}
+    expected = {"claims/13_step_size_rules.yaml", f"published/{table}", "experiments", "absent", "notebooks.yaml"}
     assert set(data_reads.noted(reads)) == {f"data/{name}" for name in expected}
 
 

@@ -13,11 +13,10 @@ SCOREBOARD = "18_scoreboard"
 
 @dataclass(frozen=True)
 class CatalogueEntry:
-    """One notebook: its file name without suffix, what it shows, and the paperlib packages it uses beside `repro`."""
+    """One notebook: its file name without suffix and what it shows."""
 
     name: str
     shows: str
-    uses: tuple[str, ...]
 
     @property
     def source(self) -> Path:
@@ -34,12 +33,10 @@ def load_catalogue() -> dict[str, CatalogueEntry]:
     """All notebooks in reading order, by name."""
     path = paths.data_folder() / "notebooks.yaml"
     listing = yaml.safe_load(path.read_text(encoding="utf-8"))
-    catalogue = {}
-    for name, about in listing.items():
-        if set(about) != {"shows", "uses"}:
-            raise ValueError(f"{path}: {name} must have exactly the keys shows and uses, has {sorted(about)}")
-        catalogue[name] = CatalogueEntry(name, about["shows"], tuple(about["uses"]))
-    return catalogue
+    for name, shows in listing.items():
+        if not isinstance(shows, str) or not shows.strip():
+            raise ValueError(f"{path}: {name} must say what it shows, in words, and not {shows!r}")
+    return {name: CatalogueEntry(name, shows) for name, shows in listing.items()}
 
 
 def existing_notebooks() -> list[CatalogueEntry]:

@@ -1,4 +1,7 @@
-"""The claims ledger: every claim of both papers with the rule that decides it, fixed before any run."""
+"""The claims ledger: every claim of both papers with the rule that decides it, fixed before any run.
+
+A file per notebook, data/claims/<notebook>.yaml; data/README.md says what an entry holds.
+"""
 
 import hashlib
 import json
@@ -14,8 +17,8 @@ import yaml
 from paperlib.repro import catalogue, paths
 from paperlib.repro.checks import CHECKS, invalid_parameters
 
-PAPERS = {"pave": "pave", "lipschitz": "lip"}
-"""The papers, each with the first word of its claims' ids."""
+PAPERS = {"pave": "pave", "lipschitz": "lip", "ours": "ours"}
+"""The papers, each with the first word of its claims' ids; `ours` are statements of this project's own."""
 THEORY, RUNS, PRINTED, IDENTITY = "theory checked", "our runs", "printed arithmetic", "identities and settings"
 BASES = (THEORY, RUNS, PRINTED, IDENTITY)
 """What a verdict rests on. The last two are counted apart: nothing that was run could contradict them."""
@@ -32,9 +35,9 @@ KINDS = {
 }
 """Kinds of claims, each with what its verdict rests on: `printed` is arithmetic on a paper's own tables, `identity`
 what no computation could contradict (an algebraic identity, a setting, an example made for the purpose)."""
-_ID = re.compile(r"(pave|lip)(\.[a-z0-9_]+)+")
-_CLAIM_KEYS = {"id", "paper", "where", "statement", "kind", "notebook", "rule"}
-_TEXT_KEYS = ("paper", "where", "statement", "kind", "notebook")
+_ID = re.compile(rf"({'|'.join(PAPERS.values())})(\.[a-z0-9_]+)+")
+_CLAIM_KEYS = {"id", "paper", "where", "statement", "kind", "rule"}
+_TEXT_KEYS = ("paper", "where", "statement", "kind")
 
 
 class LedgerError(ValueError):
@@ -102,15 +105,28 @@ class Claim:
         return hashlib.sha256(json.dumps(stated, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def load_claims(path: Path | None = None) -> dict[str, Claim]:
-    """The ledger at `path` (default data/claims.yaml) by claim id, in its own order; LedgerError if it is not sound."""
-    path = path or paths.data_folder() / "claims.yaml"
-    notebooks = catalogue.load_catalogue()
+def load_claims() -> dict[str, Claim]:
+    """The whole ledger by claim id, notebook by notebook; LedgerError if it is not sound."""
     claims: dict[str, Claim] = {}
+    for path in _files():
+        for claim in claims_of(path.stem).values():
+            if claim.id in claims:
+                raise LedgerError(
+                    f"{path.name}, {claim.id}: this id is already used in {claims[claim.id].notebook}.yaml"
+                )
+            claims[claim.id] = claim
+    return claims
+
+
+def claims_of(notebook: str) -> dict[str, Claim]:
+    """The claims that one notebook checks, by id, in their file's order; empty if it has no file."""
+    path, claims = paths.claims_file(notebook), {}
+    if not path.is_file():
+        return {}
     for entry, line in _entries(path):
         name = entry.get("id", "claim without id") if isinstance(entry, dict) else "entry"
         try:
-            claim = _claim(entry, notebooks)
+            claim = _claim(entry, notebook)
         except LedgerError as error:
             raise LedgerError(f"{path.name}, line {line}, {name}: {error}") from None
         if claim.id in claims:
@@ -119,9 +135,13 @@ def load_claims(path: Path | None = None) -> dict[str, Claim]:
     return claims
 
 
-def claims_of(notebook: str) -> dict[str, Claim]:
-    """The claims that one notebook checks, by id."""
-    return {claim.id: claim for claim in load_claims().values() if claim.notebook == notebook}
+def _files() -> list[Path]:
+    """The files of the ledger in the notebooks' order; LedgerError for one that is named after no notebook."""
+    notebooks = catalogue.load_catalogue()
+    found = {path.stem: path for path in paths.claims_folder().glob("*.yaml")}
+    if strangers := sorted(found.keys() - notebooks.keys()):
+        raise LedgerError(f"{strangers[0]}.yaml: no notebook of that name in data/notebooks.yaml")
+    return [found[name] for name in notebooks if name in found]
 
 
 class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):
@@ -149,7 +169,7 @@ def _entries(path: Path) -> list[tuple[Any, int]]:
         loader.dispose()
 
 
-def _claim(entry: Any, notebooks: Mapping[str, Any]) -> Claim:
+def _claim(entry: Any, notebook: str) -> Claim:
     if not isinstance(entry, dict):
         raise LedgerError(f"must be a mapping, is {entry!r}")
     _require_keys(entry, _CLAIM_KEYS, {"correction"})
@@ -160,12 +180,11 @@ def _claim(entry: Any, notebooks: Mapping[str, Any]) -> Claim:
             raise LedgerError(f"{key} must be a text, is {entry[key]!r}")
     _require_choice("paper", entry["paper"], PAPERS)
     _require_choice("kind", entry["kind"], KINDS)
-    _require_choice("notebook", entry["notebook"], notebooks)
     if not entry["id"].startswith(PAPERS[entry["paper"]] + "."):
         raise LedgerError(f"a claim of paper {entry['paper']} starts with {PAPERS[entry['paper']]}.")
     texts = {key: entry[key].strip() for key in _TEXT_KEYS}
     rule = _rule(entry["rule"], "rule")
-    return Claim(id=entry["id"], **texts, rule=rule, correction=_correction(entry.get("correction")))
+    return Claim(entry["id"], **texts, notebook=notebook, rule=rule, correction=_correction(entry.get("correction")))
 
 
 def _correction(entry: Any) -> Correction | None:

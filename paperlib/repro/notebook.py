@@ -30,8 +30,8 @@ def open_notebook(name: str, profile: str) -> "Notebook":
     profile: the notebook's parameter; the environment variable PAPERLIB_PROFILE wins over it.
     """
     paths.require_this_checkout()
-    if name not in load_catalogue():
-        raise ValueError(f"no notebook {name!r} in data/notebooks.yaml; it has {', '.join(load_catalogue())}")
+    if not (paths.notebooks_folder() / f"{name}.ipynb").is_file():
+        raise ValueError(f"no notebook {name!r}; data/notebooks.yaml has {', '.join(load_catalogue())}")
     executed = os.environ.get("PAPERLIB_NOTEBOOK", name)
     if executed != name:
         raise ValueError(f"{executed} opens itself under the name of {name}: its verdicts would be written as {name}'s")

@@ -50,6 +50,16 @@ def data_folder() -> Path:
     return project_folder() / "data"
 
 
+def claims_folder() -> Path:
+    """The claims ledger, a file per notebook."""
+    return data_folder() / "claims"
+
+
+def claims_file(notebook: str) -> Path:
+    """The claims of one notebook."""
+    return claims_folder() / f"{notebook}.yaml"
+
+
 def published_verdicts() -> Path:
     """The verdicts behind the committed outputs of the notebooks."""
     return data_folder() / "verdicts.csv"

@@ -1,10 +1,11 @@
 """What each notebook depends on, whether it is up to date, and what the notebooks have left in the build folder.
 
 An executed notebook is up to date while what it was made from and what it made are, by content, what they were: its own
-cells, the modules of the packages it uses, requirements.lock, the files and folders under data/ that it read, and its
+cells, the modules it imports, requirements.lock, the files and folders under data/ that it read, and its
 verdicts, figures and tables. Dates of files mean nothing: copies, archives and checkouts set them as they like.
 """
 
+import ast
 import hashlib
 import json
 import os
@@ -16,6 +17,7 @@ from pathlib import Path
 
 from paperlib.repro import data_reads, paths
 from paperlib.repro.catalogue import SCOREBOARD, CatalogueEntry, existing_notebooks
+from paperlib.repro.imports import Package
 from paperlib.repro.profiles import Profile
 from paperlib.repro.store import RESERVED_FOLDERS, exclusive
 
@@ -87,14 +89,27 @@ def _sha256(data: bytes) -> str:
 
 
 def sources(entry: CatalogueEntry) -> Digests:
-    """Every notebook's inputs beside data: its cells, modules, the pins; the scoreboard's are also others' verdicts."""
-    package = paths.project_folder() / "paperlib"
-    files = [entry.source, paths.project_folder() / "requirements.lock", *package.glob("*.py")]
-    for name in ("repro", *entry.uses):
-        files += (package / name).rglob("*.py")
+    """Every notebook's inputs beside data: its cells, the modules it imports, the pins; the scoreboard's are also
+    others' verdicts.
+    """
+    package = Package("paperlib", paths.project_folder() / "paperlib")
+    modules = package.closure(package.imported(_code(entry.source)))
+    files = [entry.source, paths.project_folder() / "requirements.lock", *modules.values()]
     if entry.name == SCOREBOARD:
         files += _results_of_other_notebooks()
     return _digests(files)
+
+
+def _code(notebook: Path) -> str:
+    """The code of a notebook without what only IPython understands; nothing of one that cannot be read."""
+    try:
+        cells = json.loads(notebook.read_bytes())["cells"]
+        sources = ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"]
+        lines = [line for source in sources for line in source.splitlines() if not line.lstrip().startswith(("%", "!"))]
+        ast.parse("\n".join(lines))
+    except (OSError, ValueError, KeyError, TypeError, SyntaxError):
+        return ""
+    return "\n".join(lines)
 
 
 def _results_of_other_notebooks() -> Iterator[Path]:

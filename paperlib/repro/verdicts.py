@@ -70,7 +70,7 @@ class BlindCheck(ValueError):
 def decide(claim: Claim, measured: Any, corrected: Any, artefact: str, profile: str) -> Verdict:
     """The verdict on `claim` by its rule; ValueError if the measured values do not fit the rule.
 
-    measured: a number, a mapping of cases to numbers, or what else the check takes (data/claims.yaml).
+    measured: a number, a mapping of cases to numbers, or what else the check takes (data/README.md).
     corrected: the same for the claim's correction; given exactly if the claim has one.
     """
     if (corrected is None) != (claim.correction is None):
