@@ -21,7 +21,7 @@ RANK = {"sss_slc": 1.0, "sss_mlc": 2.0, "mss_mlc": 3.0, "agss": 0.5, "largest_gu
 
 def verdict(claim, measured):
     """The verdict where a correction, if the claim has one, fares no better."""
-    claim = CLAIMS[f"lip.{claim}"]
+    claim = CLAIMS[claim if claim.startswith("ours.") else f"lip.{claim}"]
     return verdicts.decide(claim, measured, measured if claim.correction else None, "", "smoke").verdict
 
 
@@ -145,7 +145,7 @@ CASES = {
         lambda a: ascent_records.either_over_the_other(a, "c2", "agss", "sss_slc"),
         ascents(**{"c2/agss": {"rank": 0.5}}),
     ),
-    "ship.mss_leaves_a_parameter": (
+    "ours.ship.mss_leaves_a_parameter": (
         lambda a: {c: ship_records.share_of_the_second_parameter(a, c) for c in ("east fast", "east fast, longer")},
         ascents(**{"east fast, longer/mss_mlc": {"theta_1": np.linspace(0, 1, 41)}}),
     ),

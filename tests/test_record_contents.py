@@ -11,7 +11,13 @@ from torch import nn
 
 from paperlib.pave.engine.checkpoints import TrainedNetworks, networks_from_bytes, networks_to_bytes
 from paperlib.pave.engine.evaluation import ACTION_UNITS, UNDEFINED, Episode, geometry_summary, visited_geometry
-from paperlib.pave.records.contents import ACTION_NUMBERS_KEPT, STATES_KEPT, final_tables, kept_networks, with_gaps
+from paperlib.pave.engine.record_contents import (
+    ACTION_NUMBERS_KEPT,
+    STATES_KEPT,
+    final_tables,
+    kept_networks,
+    with_gaps,
+)
 from paperlib.pave.smoothness import smoothness
 
 

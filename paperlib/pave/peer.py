@@ -23,6 +23,7 @@ from torch import nn
 from paperlib.pave.engine.checkpoints import TrainedNetworks, networks_to_bytes
 from paperlib.pave.engine.environments import environment_definition, environment_names, fastest_backend
 from paperlib.pave.engine.evaluation import play_episodes
+from paperlib.pave.engine.record_contents import NETWORKS_FILE, final_tables
 from paperlib.pave.engine.settings import (
     ALGORITHMS,
     AlgorithmSettings,
@@ -33,7 +34,6 @@ from paperlib.pave.engine.settings import (
     published_steps,
 )
 from paperlib.pave.engine.streams import derive_seed
-from paperlib.pave.records.contents import NETWORKS_FILE, final_tables
 from paperlib.pave.sb3 import with_pave
 from paperlib.repro import paths, recording
 from paperlib.repro.provenance import provenance

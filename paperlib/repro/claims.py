@@ -111,9 +111,8 @@ def load_claims() -> dict[str, Claim]:
     for path in _files():
         for claim in claims_of(path.stem).values():
             if claim.id in claims:
-                raise LedgerError(
-                    f"{path.name}, {claim.id}: this id is already used in {claims[claim.id].notebook}.yaml"
-                )
+                other = claims[claim.id].notebook
+                raise LedgerError(f"{path.name}, {claim.id}: this id is already used in {other}.yaml")
             claims[claim.id] = claim
     return claims
 

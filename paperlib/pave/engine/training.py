@@ -29,12 +29,12 @@ from paperlib.pave.engine.evaluation import (
     unweighted_losses,
 )
 from paperlib.pave.engine.machine import use_full_float32
+from paperlib.pave.engine.record_contents import final_tables, rounded
 from paperlib.pave.engine.replay import ReplayBuffer
 from paperlib.pave.engine.sac import SAC
 from paperlib.pave.engine.settings import AlgorithmSettings, Coefficients
 from paperlib.pave.engine.streams import RandomStreams, derive_seed
 from paperlib.pave.engine.td3 import TD3
-from paperlib.pave.records.contents import final_tables, rounded
 from paperlib.repro import sealed_file
 from paperlib.repro.code_revision import code_revision
 

@@ -15,9 +15,9 @@ from collections.abc import Iterator
 import pandas as pd
 import torch
 
+from paperlib.pave.engine.record_contents import NETWORKS_FILE, kept_networks
 from paperlib.pave.engine.settings import published_seeds
 from paperlib.pave.experiments import Run, group_runs, load_experiment, train
-from paperlib.pave.records.contents import NETWORKS_FILE, kept_networks
 from paperlib.repro import paths, recording
 from paperlib.repro.progress import notes
 from paperlib.repro.recording import find_records, not_recorded, recorded

@@ -14,8 +14,8 @@ import numpy as np
 import pandas as pd
 
 from paperlib.pave.engine.checkpoints import TrainedNetworks, networks_from_bytes
+from paperlib.pave.engine.record_contents import with_gaps
 from paperlib.pave.engine.settings import published_seeds
-from paperlib.pave.records.contents import with_gaps
 from paperlib.pave.records.recording import Cell, cell_of, paper_runs, train_missing
 from paperlib.repro import paths, recording
 from paperlib.repro.notebook import Notebook
