@@ -9,7 +9,8 @@ import torch
 from paperlib.pave.engine.checkpoints import networks_from_bytes, networks_to_bytes
 from paperlib.pave.engine.evaluation import to_environment_units
 from paperlib.pave.engine.settings import published_coefficients, published_seeds, published_settings
-from paperlib.pave.peer import PeerRun, networks_of, peer, peer_runs, train_peers
+from paperlib.pave.peer import PeerRun, networks_of, peer, train_peers
+from paperlib.repro import recording
 from paperlib.repro.store import RunStore
 
 
@@ -70,6 +71,7 @@ def test_a_run_is_trained_once_and_keeps_what_the_engines_runs_keep(tmp_path, mo
 
 
 def test_a_cell_of_the_peer_is_the_five_published_seeds_at_the_published_budget():
-    runs = peer_runs("pendulum", "td3", "pave")
+    cell = {"environment": "pendulum", "algorithm": "td3", "method": "pave"}
+    runs = recording.matching(recording.campaign_of("peer").runs("peer"), cell)
     assert [(run.seed, run.steps) for run in runs] == [(seed, 100_000) for seed in published_seeds()]
     assert len({RunStore("nowhere").name(run.spec()) for run in runs}) == 5

@@ -15,8 +15,9 @@ from paperlib.pave.engine.checkpoints import TrainedNetworks, networks_from_byte
 from paperlib.pave.experiments import load_experiment
 from paperlib.pave.records import recording
 from paperlib.pave.records.runs import RecordedRuns, recorded_runs
-from paperlib.repro import paths
-from paperlib.repro.recording import find_records, not_recorded, recorded, records_of, results
+from paperlib.repro import cli, paths
+from paperlib.repro import recording as repro_recording
+from paperlib.repro.recording import find_records, not_recorded, record_finished, recorded, records_of, results
 from paperlib.repro.store import RunStore
 
 DATA = paths.data_folder()
@@ -56,6 +57,12 @@ def store(tmp_path):
     return RunStore(tmp_path / "runs")
 
 
+def record(experiment, store):
+    """The cells that are recorded by this."""
+    kept = record_finished(recording.paper_runs(experiment), store, recording.CAMPAIGN.keep_files)
+    return (recording.cell_of(run) for run in kept)
+
+
 def finish(store, run, *, date=PROVENANCE["date"], **changes):
     table = pd.DataFrame({"episode": [0], "return": [float(run.seed)]})
     spec = run.spec() | changes
@@ -64,11 +71,11 @@ def finish(store, run, *, date=PROVENANCE["date"], **changes):
 
 def test_finished_runs_are_recorded_once_with_their_tables(runs, store):
     finish(store, runs[0])
-    assert list(recording.record_finished("tiny", store)) == [("pendulum", "sac", "base", runs[0].seed)]
-    assert list(recording.record_finished("tiny", store)) == []
-    record = recorded(runs)[0]
-    assert record.table("episodes")["return"].item() == runs[0].seed
-    assert record.provenance == PROVENANCE
+    assert list(record("tiny", store)) == [("pendulum", "sac", "base", runs[0].seed)]
+    assert list(record("tiny", store)) == []
+    kept = recorded(runs)[0]
+    assert kept.table("episodes")["return"].item() == runs[0].seed
+    assert kept.provenance == PROVENANCE
     assert recorded(runs)[1:] == [None] * (len(runs) - 1)
     assert recorded([]) == []
 
@@ -77,10 +84,10 @@ def test_finished_runs_are_recorded_once_with_their_tables(runs, store):
 def test_runs_of_a_smaller_budget_are_never_recorded_as_published(runs, store, profile):
     for run in load_experiment("tiny", profile):
         finish(store, run)
-    assert list(recording.record_finished("tiny", store)) == []
+    assert list(record("tiny", store)) == []
     assert not_recorded(runs) == runs
     finish(store, runs[0])
-    assert list(recording.record_finished("tiny", store)) == [recording.cell_of(runs[0])]
+    assert list(record("tiny", store)) == [recording.cell_of(runs[0])]
     assert not_recorded(runs) == runs[1:]
 
 
@@ -91,7 +98,7 @@ def test_two_budgets_are_recorded_side_by_side(runs, store, tmp_path):
     finish(store, runs[0])
     finish(store, tenths[0])
     for experiment in ("tiny", "tenth"):
-        assert len(list(recording.record_finished(experiment, store))) == 1
+        assert len(list(record(experiment, store))) == 1
     assert [record.spec["budget"]["steps"] for record in recorded([runs[0], tenths[0]])] == [100, 50]
     assert not_recorded([*runs, *tenths]) == runs[1:] + tenths[1:]
 
@@ -100,7 +107,7 @@ def test_networks_are_kept_of_first_seeds_and_the_actor_of_those_that_are_played
     monkeypatch.setattr(recording, "WITH_NETWORKS", {"tiny"})
     for run in runs:
         finish(store, run)
-    list(recording.record_finished("tiny", store))
+    list(record("tiny", store))
     records = dict(zip(runs, recorded(runs), strict=True))
     kept = {run: record for run, record in records.items() if "networks.pt" in record.contents}
     assert list(kept) == [run for run in runs if run.seed == runs[0].seed]
@@ -110,9 +117,9 @@ def test_networks_are_kept_of_first_seeds_and_the_actor_of_those_that_are_played
 
 def test_a_record_stays_valid_when_the_engine_or_the_backend_changes(runs, store):
     finish(store, runs[0], code="an older revision", backend="another")
-    list(recording.record_finished("tiny", store))
+    list(record("tiny", store))
     finish(store, runs[0])
-    assert list(recording.record_finished("tiny", store)) == []
+    assert list(record("tiny", store)) == []
     assert not_recorded(runs) == runs[1:]
 
 
@@ -120,9 +127,9 @@ def test_of_several_revisions_the_latest_is_recorded_and_no_other(runs, store):
     revisions = {f"revision {day}": f"2026-01-{day:02d}T00:00:00+00:00" for day in (3, 9, 1, 5)}
     for code, date in revisions.items():
         finish(store, runs[0], date=date, code=code)
-    assert list(recording.record_finished("tiny", store)) == [recording.cell_of(runs[0])]
-    (record,) = results().records("tiny")
-    assert record.spec["code"] == "revision 9"
+    assert list(record("tiny", store)) == [recording.cell_of(runs[0])]
+    (kept,) = results().records("tiny")
+    assert kept.spec["code"] == "revision 9"
     for code, date in revisions.items():
         finish(results(), runs[0], date=date, code=code)
     assert recorded(runs)[0].spec["code"] == "revision 9"
@@ -138,7 +145,7 @@ def test_of_two_copies_of_a_record_the_fuller_one_counts(runs, store):
 
 def test_a_run_that_diverged_is_recorded_as_that(runs, store):
     store.save(runs[0].spec(), {}, provenance=PROVENANCE, diverged_at_step=7)
-    list(recording.record_finished("tiny", store))
+    list(record("tiny", store))
     assert (recorded(runs)[0].status, recorded(runs)[0].diverged_at_step) == ("diverged", 7)
 
 
@@ -171,7 +178,7 @@ def test_at_profile_paper_the_run_store_adds_runs_and_networks(runs, store, monk
 def test_the_grid_counts_recorded_runs(runs, store):
     for run in runs[:3]:
         finish(store, run)
-    list(recording.record_finished("tiny", store))
+    list(record("tiny", store))
     grid = recording.grid("tiny")
     assert grid.loc[("sac", "base"), "pendulum"] == "2 of 2"
     assert grid.loc[("sac", "caps"), "pendulum"] == "1 of 2"
@@ -184,7 +191,11 @@ def test_without_a_gpu_nothing_is_trained_and_it_is_said_what_it_would_take(runs
     monkeypatch.setattr(recording, "train", None)  # any training would fail
     recording.train_missing("tiny", store)
     said = capsys.readouterr().out
-    assert f"{len(runs)} runs of tiny" in said and "--train pendulum sac base tiny" in said and "not measured" in said
+    assert (
+        f"{len(runs)} runs of tiny" in said
+        and "paperlib train tiny environment=pendulum algorithm=sac method=base" in said
+        and "not measured" in said
+    )
     for run in runs:
         finish(store, run)
     recording.train_missing("tiny", store)
@@ -205,44 +216,63 @@ def test_hours_count_an_environment_and_algorithm_once(runs):
 
 
 def run_command(monkeypatch, *arguments):
-    monkeypatch.setattr("sys.argv", ["recording", *arguments])
-    recording.main()
+    monkeypatch.setattr(repro_recording, "campaign_of", lambda experiment: recording.CAMPAIGN)
+    return cli.main(arguments)
 
 
 def test_one_cell_can_be_trained_by_name_but_for_what_is_recorded(runs, store, monkeypatch, capsys):
     hopper = [run for run in runs if (run.environment, run.method) == ("hopper", "caps")]
     finish(store, hopper[0])
-    list(recording.record_finished("tiny", store))
+    list(record("tiny", store))
     trained = []
-    monkeypatch.setattr(recording, "train", lambda cell, store: trained.extend(cell))
-    run_command(monkeypatch, "tiny", "--train", "hopper", "sac", "caps", "--from", str(store.root))
-    assert trained == hopper[1:] and "1 of 2" in capsys.readouterr().out
+    monkeypatch.setattr(recording, "train", lambda cell, store, workers: trained.extend(cell) or cell)
+    monkeypatch.setattr(paths, "runs_folder", lambda: store.root)
+    assert run_command(monkeypatch, "train", "tiny", "environment=hopper", "method=caps") == 0
+    assert trained == hopper[1:] and "1 of 2 runs of tiny are not recorded" in capsys.readouterr().out
+
+
+def test_finished_runs_are_recorded_by_name(runs, store, monkeypatch, capsys):
+    monkeypatch.setattr(recording, "EXPERIMENTS", ())
+    finish(store, runs[0])
+    assert run_command(monkeypatch, "record", "tiny", "--from", str(store.root)) == 0
+    assert "recorded: Run(experiment='tiny', environment='pendulum'" in capsys.readouterr().out
+    assert not_recorded(runs) == runs[1:]
 
 
 @pytest.mark.parametrize(
     "arguments, message",
     [
         (["huge"], "no experiment 'huge' in .*; there are: tiny$"),
-        (["lqg", "--show"], "lqg is of kind lqg_iterations, not training; of that kind there are: tiny$"),
-        (["tiny", "--train", "ant", "sac", "base"], "tiny has no environment 'ant'; there are: pendulum, hopper$"),
-        (["tiny", "--train", "hopper", "ppo", "base"], "tiny has no algorithm 'ppo'; there are: sac$"),
-        (["tiny", "--train", "hopper", "sac", "grad"], "tiny has no method 'grad'; there are: base, caps$"),
+        (["lqg"], "lqg is of kind lqg_iterations, not training; of that kind there are: tiny$"),
+        (["tiny", "environment=ant"], "no run has environment 'ant'; there are: pendulum, hopper$"),
+        (["tiny", "environment=hopper", "method=grad"], "no run has method 'grad'; there are: base, caps$"),
+        (["tiny", "planet=mars"], "runs have no 'planet'; they have experiment, environment, method, seed, "),
     ],
 )
 def test_a_wrong_name_ends_in_one_line_with_the_known_ones(runs, tmp_path, monkeypatch, capsys, arguments, message):
     shutil.copy(DATA / "experiments" / "lqg.yaml", tmp_path / "experiments")
-    with pytest.raises(SystemExit) as ended:
-        run_command(monkeypatch, *arguments)
+    assert run_command(monkeypatch, "train", *arguments) == 1
     (line,) = capsys.readouterr().err.splitlines()
-    assert ended.value.code == 2 and re.search(message, line)
+    assert re.search(message, line)
 
 
-@pytest.mark.parametrize("paper", ["pave", "lipschitz"])
-def test_a_reader_that_leaves_early_gets_no_traceback(paper):
-    arguments = ["published", "--show"] if paper == "pave" else ["--show"]
-    command = [sys.executable, "-m", f"paperlib.{paper}.recording", *arguments]
+def test_an_experiment_that_no_campaign_has_is_named_with_those_there_are():
+    with pytest.raises(ValueError, match="no experiment 'huge' is recorded; there are: (?=.*lqg)(?=.*peer).*published"):
+        repro_recording.campaign_of("huge")
+
+
+def test_every_campaign_knows_its_experiments_runs():
+    for entry in repro_recording.campaigns():
+        campaign = entry.load()
+        for experiment in campaign.experiments:
+            assert repro_recording.campaign_of(experiment) is campaign
+            assert campaign.runs(experiment) and {run.experiment for run in campaign.runs(experiment)} == {experiment}
+
+
+def test_a_reader_that_leaves_early_gets_no_traceback():
     reading, writing = os.pipe()
     os.close(reading)  # as `head` does
+    command = [sys.executable, "-m", "paperlib.repro", "status"]
     with open(writing, "wb") as gone:
         ended = subprocess.run(command, stdout=gone, stderr=subprocess.PIPE, text=True, cwd=DATA.parent, check=False)
     assert (ended.returncode, ended.stderr) == (1, "")
@@ -251,6 +281,6 @@ def test_a_reader_that_leaves_early_gets_no_traceback(paper):
 def test_the_status_report_has_the_grid_and_the_hours(runs, store, monkeypatch):
     monkeypatch.setattr(recording, "EXPERIMENTS", ("tiny",))
     finish(store, runs[0])
-    list(recording.record_finished("tiny", store))
-    report = recording.status_report()
+    list(record("tiny", store))
+    report = recording.report()
     assert "1 of 2" in report and f"{len(runs) - 1} runs missing" in report and "GPU hours" in report

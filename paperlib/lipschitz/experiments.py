@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 import sys
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 from functools import cache, lru_cache
 from pathlib import Path
 
@@ -131,18 +131,8 @@ def run_step_sizes(asked: Sequence[StepSizeRun], store: RunStore, *, workers: in
     for run in asked:
         if store.find(run.spec()) is None:
             cells.setdefault(run.cell, []).append(run)
-    run_side_by_side(run_cell, cells.values(), store, workers=workers)
+    side_by_side(run_cell, [(runs, store) for runs in cells.values()], store.root, workers=workers)
     return records_of(asked, store)
-
-
-def run_side_by_side(execute: Callable, parts: Iterable, store: RunStore, *, workers: int) -> None:
-    """`execute(part, store)` of every part, `workers` at a time in processes of their own."""
-    parts = list(parts)
-    if workers == 1 or len(parts) < 2:
-        for part in parts:
-            execute(part, store)
-        return
-    side_by_side(execute, [(part, store) for part in parts], store.root, workers=workers)
 
 
 def run_cell(runs: Sequence[StepSizeRun], store: RunStore) -> None:

@@ -12,7 +12,6 @@ from functools import cache
 import pandas as pd
 
 from paperlib.lipschitz.constants import NotAContraction
-from paperlib.lipschitz.experiments import run_side_by_side
 from paperlib.lipschitz.simulation.domains import LQG
 from paperlib.lipschitz.simulation.lqg_iterations import (
     StepTable,
@@ -27,6 +26,7 @@ from paperlib.repro.progress import Progress
 from paperlib.repro.provenance import provenance
 from paperlib.repro.recording import records_of
 from paperlib.repro.store import Record, RunStore
+from paperlib.repro.workers import side_by_side
 
 KIND = "lqg_iterations"
 
@@ -98,7 +98,7 @@ def run_lqg(cells: Sequence[LQGCell], store: RunStore, *, workers: int = 1) -> l
     Table `runs`: rule, run, iterations (-1: not within `limit`), limit.
     """
     missing = [cell for cell in cells if store.find(cell.spec()) is None]
-    run_side_by_side(_run_cell, missing, store, workers=workers)
+    side_by_side(_run_cell, [(cell, store) for cell in missing], store.root, workers=workers)
     return records_of(cells, store)
 
 

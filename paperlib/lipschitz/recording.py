@@ -1,14 +1,9 @@
-"""Recorded step-size experiments: what they are at the paper's budgets, and the command line.
-
-    python -m paperlib.lipschitz.recording           # keep what the run store has finished
-    python -m paperlib.lipschitz.recording --show    # only show what is recorded
+"""Recorded step-size experiments: what they are at the paper's budgets, and how they are made.
 
 What counts as recorded: `paperlib.repro.recording`.
 """
 
 from __future__ import annotations
-
-import argparse
 
 from paperlib.lipschitz.experiments import StepSizeRun, load_step_sizes, run_step_sizes
 from paperlib.lipschitz.lqg_experiment import LQGCell, load_lqg, run_lqg
@@ -23,6 +18,14 @@ EXPERIMENTS = ("lqg", "mass_spring_damper", "ship_steering")
 def paper_runs(experiment: str) -> list[Run]:
     """What an experiment asks for at the paper's budget."""
     return load_lqg("paper") if experiment == "lqg" else load_step_sizes(experiment, "paper")
+
+
+def make(runs: list[Run], store: RunStore, workers: int = 1) -> list[Record]:
+    """The records of runs of either kind, in order; what the store lacks is run first."""
+    cells = [run for run in runs if isinstance(run, LQGCell)]
+    ascents = [run for run in runs if not isinstance(run, LQGCell)]
+    made = iter(run_lqg(cells, store, workers=workers)), iter(run_step_sizes(ascents, store, workers=workers))
+    return [next(made[0] if isinstance(run, LQGCell) else made[1]) for run in runs]
 
 
 def recorded_or_run(experiment: str, profile: str, *, workers: int = 1) -> list[Record]:
@@ -40,13 +43,12 @@ def recorded_or_run(experiment: str, profile: str, *, workers: int = 1) -> list[
         return have
     store = RunStore(paths.runs_folder())
     have = find_records(runs, recording.results(), store)
-    make = run_lqg if experiment == "lqg" else run_step_sizes
-    made = iter(make([run for run, record in zip(runs, have, strict=True) if record is None], store, workers=workers))
+    made = iter(make([run for run, record in zip(runs, have, strict=True) if record is None], store, workers))
     return [record or next(made) for record in have]
 
 
-def status_report() -> str:
-    """How much of each experiment is recorded, for `paperlib status`."""
+def report() -> str:
+    """How much of each experiment is recorded."""
     lines = ["step-size experiments at the paper's budgets, recorded under data/results"]
     for experiment in EXPERIMENTS:
         records = recorded(paper_runs(experiment))
@@ -54,18 +56,4 @@ def status_report() -> str:
     return "\n".join(lines)
 
 
-def main() -> None:
-    """The command line."""
-    parser = argparse.ArgumentParser(prog="python -m paperlib.lipschitz.recording", description=__doc__.splitlines()[0])
-    parser.add_argument("--from", dest="source", default=paths.runs_folder(), help="run store (default build/runs)")
-    parser.add_argument("--show", action="store_true", help="only show what is recorded")
-    arguments = parser.parse_args()
-    with recording.a_reader_may_leave():
-        for experiment in () if arguments.show else EXPERIMENTS:
-            for run in recording.record_finished(paper_runs(experiment), RunStore(arguments.source)):
-                print("recorded", experiment, run.name)
-        print(status_report())
-
-
-if __name__ == "__main__":
-    main()
+CAMPAIGN = recording.Campaign(EXPERIMENTS, paper_runs, make, report)

@@ -154,14 +154,10 @@ def train(runs: Sequence[Run], store: RunStore, hardware: Hardware | None = None
     Runs of one environment and algorithm that compute the same terms train together. Interrupted training goes on
     from its last checkpoint. Progress bars go to the terminal.
 
-    workers: groups that train at the same time, each in a process of its own.
+    workers: groups that train at the same time, each in a process of its own; the first failure stops the rest.
     """
     hardware, groups = hardware or Hardware(), group_runs(runs)
-    if workers > 1 and len(groups) > 1:
-        train_in_processes(groups, store, hardware, workers)
-    else:
-        for group in groups:
-            train_group(group, store, hardware)
+    side_by_side(train_group, [(group, store, hardware) for group in groups], store.root, workers=workers)
     return records_of(runs, store)
 
 
@@ -218,11 +214,6 @@ def _note_parts(batch: list[Run], parts: list[list[Run]], store: RunStore) -> li
     names = [[store.name(run.spec()) for run in part] for part in parts]
     paths.write_atomically(_work_folder(batch, store) / PARTS_FILE, json.dumps(names))
     return parts
-
-
-def train_in_processes(groups: list[list[Run]], store: RunStore, hardware: Hardware, workers: int) -> None:
-    """Train groups side by side, the bars of all in this process's terminal. The first failure stops the rest."""
-    side_by_side(train_group, [(group, store, hardware) for group in groups], store.root, workers=workers)
 
 
 def group_runs(runs: Iterable[Run]) -> list[list[Run]]:

@@ -2,17 +2,14 @@
 
 The authors trained with Stable-Baselines3 (Raffin et al., JMLR 2021), so its own TD3 and SAC with their settings are
 the nearest thing to the released code. The peer's runs start their final episodes where the engine's runs of the same
-seed do, and keep the same tables. Train what is missing of a cell, one run after another, and record it:
-
-    python -m paperlib.pave.peer pendulum td3 base
+seed do, and keep the same tables. They are the experiment "peer" of `paperlib train` and `paperlib record`.
 """
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from importlib import metadata
 from typing import Any
 
@@ -35,9 +32,10 @@ from paperlib.pave.engine.settings import (
 )
 from paperlib.pave.engine.streams import derive_seed
 from paperlib.pave.sb3 import with_pave
-from paperlib.repro import paths, recording
+from paperlib.repro import recording
 from paperlib.repro.provenance import provenance
 from paperlib.repro.store import Record, RunStore
+from paperlib.repro.workers import side_by_side
 
 _SHARED = (
     *("learning_rate", "buffer_size", "learning_starts", "batch_size"),
@@ -73,19 +71,27 @@ class PeerRun:
         }
 
 
-def peer_runs(environment: str, algorithm: str, method: str) -> list[PeerRun]:
-    """The five runs of a cell at the published budget."""
-    steps = published_steps(environment)
-    return [PeerRun(environment, algorithm, method, seed, steps) for seed in published_seeds()]
+def peer_runs() -> list[PeerRun]:
+    """Five runs of every environment, algorithm and method at the published budget."""
+    return [
+        PeerRun(environment, algorithm, method, seed, published_steps(environment))
+        for environment in environment_names()
+        for algorithm in ALGORITHMS
+        for method in ("base", "pave")
+        for seed in published_seeds()
+    ]
 
 
-def train_peers(runs: Sequence[PeerRun], store: RunStore) -> Iterator[Record]:
-    """The records of the runs, in order; those that the store lacks are trained first, one after another."""
-    for run in runs:
-        with store.claim_missing([run.spec()]) as missing:
-            if missing:
-                _train_and_save(run, store)
-        yield store.find(run.spec())
+def train_peers(runs: Sequence[PeerRun], store: RunStore, workers: int = 1) -> list[Record]:
+    """The records of the runs, in order; those that the store lacks are trained first, `workers` at a time."""
+    side_by_side(_train_run, [(run, store) for run in runs], store.root, workers=workers)
+    return recording.records_of(runs, store)
+
+
+def _train_run(run: PeerRun, store: RunStore) -> None:
+    with store.claim_missing([run.spec()]) as missing:
+        if missing:
+            _train_and_save(run, store)
 
 
 def _train_and_save(run: PeerRun, store: RunStore) -> None:
@@ -159,20 +165,11 @@ def networks_of(model: Any, description: dict) -> TrainedNetworks:
     return TrainedNetworks(actor, critics, model.action_space.shape[0], description)
 
 
-def main() -> None:
-    """The command line."""
-    parser = argparse.ArgumentParser(prog="python -m paperlib.pave.peer", description=__doc__.splitlines()[0])
-    parser.add_argument("environment", choices=environment_names())
-    parser.add_argument("algorithm", choices=ALGORITHMS)
-    parser.add_argument("method", choices=("base", "pave"))
-    parser.add_argument("--from", dest="source", default=paths.runs_folder(), help="run store (default build/runs)")
-    options = parser.parse_args()
-    runs, store = peer_runs(options.environment, options.algorithm, options.method), RunStore(options.source)
-    for record in train_peers(recording.not_recorded(runs), store):
-        print("trained", record.name, flush=True)
-    for run in recording.record_finished(runs, store):
-        print("recorded", run.environment, run.algorithm, run.method, run.seed)
+def report() -> str:
+    """How many runs of the peer are recorded."""
+    runs = peer_runs()
+    recorded = len(runs) - len(recording.not_recorded(runs))
+    return f"Stable-Baselines3 with the published settings: {recorded} of {len(runs)} recorded"
 
 
-if __name__ == "__main__":
-    main()
+CAMPAIGN = recording.Campaign(("peer",), lambda experiment: peer_runs(), train_peers, report)

@@ -10,20 +10,18 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Sequence
-from importlib.metadata import EntryPoint, entry_points
+from importlib.metadata import EntryPoint
 from pathlib import Path
 
 import pandas as pd
 
-from paperlib.repro import paths, pipeline, progress, tables, verdicts
+from paperlib.repro import paths, pipeline, progress, recording, tables, verdicts
 from paperlib.repro.catalogue import SCOREBOARD, CatalogueEntry, existing_notebooks, load_catalogue
 from paperlib.repro.claims import PAPERS, LedgerError
 from paperlib.repro.profiles import DEFAULT_PROFILE, PROFILES, Profile
 from paperlib.repro.store import RunStore
 
-DESCRIPTION = "Run the notebooks, see how they stand, read the scoreboard, run the benchmarks."
-STATUS_REPORTS = "paperlib.status_reports"
-"""Entry points of what packages have to say in `paperlib status`: functions without arguments that return text."""
+DESCRIPTION = "Run the notebooks, see how they stand, read the scoreboard, train and record runs, benchmark."
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -64,6 +62,16 @@ def _parser() -> argparse.ArgumentParser:
     claims.add_argument("--notebook", type=_notebook_name, metavar="NOTEBOOK", help="only claims of this notebook")
     claims.add_argument("--verdict", choices=verdicts.STATES, metavar="VERDICT", help=", ".join(verdicts.STATES))
     claims.add_argument("--strict", action="store_true", help="exit 1 if an existing notebook lacks a current verdict")
+
+    train = _command(commands, "train", _train, "train what an experiment asks for at the papers' budgets, resumably")
+    train.add_argument("experiment", metavar="EXPERIMENT", help="its name in `paperlib status`")
+    text = "only runs of this environment, method, cell, ..., e.g. environment=pendulum algorithm=td3 method=base"
+    train.add_argument("wanted", nargs="*", type=_condition, metavar="NAME=VALUE", help=text)
+    train.add_argument("--workers", type=int, default=1, metavar="N", help="groups of runs at a time (default 1)")
+
+    record = _command(commands, "record", _record, "keep finished runs of experiments under data/results")
+    record.add_argument("experiments", nargs="+", metavar="EXPERIMENT", help="their names in `paperlib status`")
+    record.add_argument("--from", dest="source", type=Path, metavar="STORE", help="a run store (default build/runs)")
 
     bench = _command(commands, "bench", _bench, "run the benchmarks on this machine")
     bench.add_argument("benchmarks", nargs="*", type=_benchmark, metavar="BENCHMARK", help="names (default: all)")
@@ -167,19 +175,19 @@ def _status(options: argparse.Namespace) -> int:
     print(tables.to_text(pd.DataFrame(rows, columns=["notebook", "state", "profile"])))
     print()
     _print_runs()
-    for report in entry_points(group=STATUS_REPORTS):
-        print(f"\n{_text_of(report)}")
+    for campaign in recording.campaigns():
+        print(f"\n{_report(campaign)}")
     print()
     _print_artefacts()
     return int(any(row["state"] == pipeline.FAILED for row in rows))
 
 
-def _text_of(report: EntryPoint) -> str:
+def _report(campaign: EntryPoint) -> str:
     """What a package has to say; a checkout without its data or that package must not hide the rest of the status."""
     try:
-        return report.load()()
+        return campaign.load().report()
     except (FileNotFoundError, ModuleNotFoundError) as error:
-        return f"{report.name}: {error}"
+        return f"{campaign.name}: {error}"
 
 
 def _print_runs() -> None:
@@ -228,6 +236,34 @@ def _print_scoreboard(table: pd.DataFrame, *, list_all: bool = False) -> int:
         if line:
             print(line)
     return unacceptable + len(irregularities)
+
+
+def _condition(given: str) -> tuple[str, str]:
+    name, equals, value = given.partition("=")
+    if not (name and equals and value):
+        raise argparse.ArgumentTypeError(f"{given!r} is not NAME=VALUE, as environment=pendulum is")
+    return name, value
+
+
+def _train(options: argparse.Namespace) -> int:
+    campaign, store = recording.campaign_of(options.experiment), RunStore(paths.runs_folder())
+    wanted = recording.matching(campaign.runs(options.experiment), dict(options.wanted))
+    missing = recording.not_recorded(wanted)
+    print(f"{len(missing)} of {len(wanted)} runs of {options.experiment} are not recorded", flush=True)
+    made = campaign.make(missing, store, options.workers)
+    print(f"{len(made)} in {_relative(store.root)}; `paperlib record {options.experiment}` keeps them")
+    return 0
+
+
+def _record(options: argparse.Namespace) -> int:
+    source = RunStore(options.source or paths.runs_folder())
+    for experiment in options.experiments:
+        campaign = recording.campaign_of(experiment)
+        for run in recording.record_finished(campaign.runs(experiment), source, campaign.keep_files):
+            print(f"recorded: {run}", flush=True)
+    for campaign in dict.fromkeys(recording.campaign_of(name) for name in options.experiments):
+        print(campaign.report())
+    return 0
 
 
 def _bench(options: argparse.Namespace) -> int:

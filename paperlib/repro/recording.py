@@ -7,16 +7,17 @@ longer one, and any number of budgets can be recorded side by side. Of several s
 """
 
 import json
-import os
-import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from typing import Protocol, TypeVar
+from dataclasses import dataclass
+from importlib.metadata import EntryPoint, entry_points
+from typing import Any, Protocol, TypeVar
 
 from paperlib.repro import paths
 from paperlib.repro.store import Record, RunStore
 
 DECIDED_BY_THE_MACHINE = ("backend", "code")
+CAMPAIGNS = "paperlib.campaigns"
+"""Entry points of the packages' campaigns."""
 
 
 class Run(Protocol):
@@ -35,6 +36,50 @@ R = TypeVar("R", bound=Run)
 
 class NotRecorded(LookupError):
     """Runs that a measure needs and that are not recorded."""
+
+
+@dataclass(frozen=True)
+class Campaign:
+    """What a package wants recorded, and how it is made.
+
+    experiments: names of files under data/experiments. runs(experiment): what it asks for at the paper's budget.
+    make(runs, store, workers): the records of runs, those that the store lacks being run first. report(): how the
+    recording stands, for `paperlib status`. keep_files(record): files of a record that are kept beside its tables.
+    """
+
+    experiments: tuple[str, ...]
+    runs: Callable[[str], list[Any]]
+    make: Callable[[list[Any], RunStore, int], Sequence[Record]]
+    report: Callable[[], str]
+    keep_files: Callable[[Record], Mapping[str, bytes]] = lambda record: {}
+
+
+def campaigns() -> tuple[EntryPoint, ...]:
+    """The installed packages' campaigns, to be loaded."""
+    return tuple(entry_points(group=CAMPAIGNS))
+
+
+def campaign_of(experiment: str) -> Campaign:
+    """The campaign that an experiment belongs to; ValueError naming the experiments there are."""
+    known = [entry.load() for entry in campaigns()]
+    for campaign in known:
+        if experiment in campaign.experiments:
+            return campaign
+    names = ", ".join(name for campaign in known for name in campaign.experiments)
+    raise ValueError(f"no experiment {experiment!r} is recorded; there are: {names}")
+
+
+def matching(runs: Sequence[R], wanted: Mapping[str, str]) -> list[R]:
+    """The runs whose attributes read as wanted; ValueError naming what there is, if none does."""
+    found = list(runs)
+    for name, value in wanted.items():
+        if not all(hasattr(run, name) for run in found):
+            raise ValueError(f"runs have no {name!r}; they have {', '.join(vars(found[0]))}")
+        known = list(dict.fromkeys(str(getattr(run, name)) for run in found))
+        if value not in known:
+            raise ValueError(f"no run has {name} {value!r}; there are: {', '.join(known)}")
+        found = [run for run in found if str(getattr(run, name)) == value]
+    return found
 
 
 def results() -> RunStore:
@@ -104,14 +149,3 @@ def records_of(runs: Sequence[Run], store: RunStore) -> list[Record]:
     if missing := [store.name(spec) for spec, record in zip(specs, records, strict=True) if record is None]:
         raise RuntimeError(f"{len(missing)} of {len(runs)} runs have no record in {store.root}: {', '.join(missing)}")
     return records
-
-
-@contextmanager
-def a_reader_may_leave() -> Iterator[None]:
-    """Ends the program quietly when what reads its output, such as `head`, has seen enough."""
-    try:
-        yield
-        sys.stdout.flush()
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(1)

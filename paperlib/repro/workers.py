@@ -20,7 +20,12 @@ def side_by_side(execute: Callable, calls: Sequence[tuple], runs_folder: Path, *
     """`execute(*call)` of every call, `workers` at a time, the bars of all in this process's terminal.
 
     The first failure stops the rest and is raised; so does an interrupt. `execute` and the calls must be picklable.
+    With one worker, or one call, everything happens in this process.
     """
+    if workers == 1 or len(calls) < 2:
+        for call in calls:
+            execute(*call)
+        return
     # A CUDA context does not survive a fork.
     context = get_context("spawn")
     # Nothing is ever written to the pipe: it closes when this process closes its end, or dies.

@@ -1,16 +1,9 @@
-"""Recorded training runs: which networks are kept, what is still to be trained, and the command line.
-
-    python -m paperlib.pave.records.recording published          # keep what the run store has finished
-    python -m paperlib.pave.records.recording --show published   # which cells are recorded, with how many runs
-    python -m paperlib.pave.records.recording --train pendulum td3 base published   # train a cell first
+"""What is recorded of PAVE's experiments: which runs, which of their networks, and what is still to be trained.
 
 What counts as recorded: `paperlib.repro.recording`. The tables say which code revision a run is from.
 """
 
 from __future__ import annotations
-
-import argparse
-from collections.abc import Iterator
 
 import pandas as pd
 import torch
@@ -37,12 +30,6 @@ def paper_runs(experiment: str) -> list[Run]:
 def cell_of(run: Run) -> Cell:
     """Environment, algorithm, method and seed of a run."""
     return run.environment, run.algorithm, run.method, run.seed
-
-
-def record_finished(experiment: str, source: RunStore) -> Iterator[Cell]:
-    """Keep the finished runs of `source` that are wanted and not recorded yet; yields their cells as they are kept."""
-    for run in recording.record_finished(paper_runs(experiment), source, _kept_files):
-        yield cell_of(run)
 
 
 def _kept_files(record: Record) -> dict[str, bytes]:
@@ -74,12 +61,12 @@ def train_missing(experiment: str, store: RunStore) -> None:
 def without_gpu(experiment: str, missing: list[Run]) -> str:
     """What training these runs takes, and how to train one cell of them without a GPU."""
     run = missing[0]
-    cell = f"{run.environment} {run.algorithm} {run.method}"
+    cell = f"environment={run.environment} algorithm={run.algorithm} method={run.method}"
     return (
         f"{len(missing)} runs of {experiment} are neither recorded nor trained, and there is no GPU. "
         f"On one they would take about {gpu_hours(missing):.1f} h at the aimed {AIMED_RATE:.0f} locksteps per second "
         "(not measured). One cell on this machine, in hours: "
-        f"python -m paperlib.pave.records.recording --train {cell} {experiment}"
+        f"paperlib train {experiment} {cell}"
     )
 
 
@@ -89,19 +76,8 @@ def gpu_hours(runs: list[Run]) -> float:
     return sum(steps.values()) / AIMED_RATE / 3600
 
 
-def cell_runs(experiment: str, environment: str, algorithm: str, method: str) -> list[Run]:
-    """The runs of one cell at the published budget; ValueError naming what there is, if the experiment has no such."""
-    runs, cell = paper_runs(experiment), {"environment": environment, "algorithm": algorithm, "method": method}
-    for name, value in cell.items():
-        known = dict.fromkeys(getattr(run, name) for run in runs)
-        if value not in known:
-            raise ValueError(f"{experiment} has no {name} {value!r}; there are: {', '.join(known)}")
-        runs = [run for run in runs if getattr(run, name) == value]
-    return runs
-
-
-def status_report() -> str:
-    """The grid of recorded, running and missing cells with the estimated GPU hours, for `paperlib status`."""
+def report() -> str:
+    """The grid of recorded, running and missing cells with the estimated GPU hours."""
     parts = []
     for experiment in EXPERIMENTS:
         missing = not_recorded(paper_runs(experiment))
@@ -136,31 +112,6 @@ def grid(experiment: str) -> pd.DataFrame:
     return words.unstack("environment")[list(dict.fromkeys(run.environment for run in runs))]
 
 
-def main() -> None:
-    """The command line."""
-    parser = argparse.ArgumentParser(
-        prog="python -m paperlib.pave.records.recording", description=__doc__.splitlines()[0]
-    )
-    parser.add_argument("experiment", help="name of a file under data/experiments")
-    parser.add_argument("--from", dest="source", default=paths.runs_folder(), help="run store (default build/runs)")
-    parser.add_argument("--show", action="store_true", help="only show what is recorded")
-    parser.add_argument(
-        "--train", nargs=3, metavar=("ENVIRONMENT", "ALGORITHM", "METHOD"), help="train this cell first; hours on a CPU"
-    )
-    arguments = parser.parse_args()
-    experiment, store = arguments.experiment, RunStore(arguments.source)
-    try:
-        asked = cell_runs(experiment, *arguments.train) if arguments.train else paper_runs(experiment)
-    except (FileNotFoundError, ValueError) as error:
-        parser.exit(2, f"{parser.prog}: {error}\n")
-    with recording.a_reader_may_leave():
-        if arguments.train:
-            train(not_recorded(asked), store)
-        if not arguments.show:
-            for cell in record_finished(experiment, store):
-                print("recorded", *cell)
-        print(grid(experiment).to_string())
-
-
-if __name__ == "__main__":
-    main()
+CAMPAIGN = recording.Campaign(
+    EXPERIMENTS, paper_runs, lambda runs, store, workers: train(runs, store, workers=workers), report, _kept_files
+)
