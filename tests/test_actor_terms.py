@@ -131,7 +131,7 @@ def test_the_agent_applies_every_term_to_the_deterministic_action(agent_class, a
     guess, goal = torch.tanh(actor(batch.states)[..., -2:]), torch.tanh(target(batch.states)[..., -2:])
     expected = (
         0.3 * 0.5 * (here - after).square().mean()
-        + 0.7 * 0.5 * (here - policy(batch.states + 0.4 * noise.caps)).square().mean()
+        + 0.7 * 0.5 * (here - policy(batch.states + 0.4 * noise.near)).square().mean()
         + 0.9 * actor_terms.grad_temporal(before, here, after, batch.has_previous)
         + 1.1 * 0.5 * (after - goal).square().mean()
         + 2.0 * 0.5 * (guess - after).square().mean()

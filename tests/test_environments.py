@@ -373,7 +373,7 @@ def test_without_envpool_auto_is_gymnasium_and_asking_for_envpool_fails(monkeypa
 @each_task
 def test_auto_is_envpool_where_it_has_the_task(key, monkeypatch):
     assert fastest_backend(key) == EnvironmentBatch(key, (0,), backend="auto").backend == "envpool"
-    monkeypatch.setattr(environments, "published_environments", lambda: {key: {"id": "Own-v0"}})
+    monkeypatch.setattr(environments, "environment_rows", lambda: {key: {"id": "Own-v0"}})
     assert fastest_backend(key) == "gymnasium"
 
 

@@ -36,6 +36,7 @@ def define(tmp_path, monkeypatch):
     published = (paths.data_folder() / "published" / "pave_hyperparameters.yaml").read_bytes()
     (tmp_path / "published").mkdir()
     (tmp_path / "published" / "pave_hyperparameters.yaml").write_bytes(published)
+    (tmp_path / "environments.yaml").write_bytes((paths.data_folder() / "environments.yaml").read_bytes())
     (tmp_path / "experiments").mkdir()
     monkeypatch.setattr(paths, "data_folder", lambda: tmp_path)
 

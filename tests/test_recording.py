@@ -46,6 +46,7 @@ PROVENANCE = {"date": "2026-01-01T00:00:00+00:00"}
 def runs(tmp_path, monkeypatch):
     published = paths.data_folder() / "published"
     shutil.copytree(published, tmp_path / "published")
+    shutil.copy(paths.data_folder() / "environments.yaml", tmp_path)
     (tmp_path / "experiments").mkdir()
     (tmp_path / "experiments" / "tiny.yaml").write_text(yaml.safe_dump(DEFINITION))
     monkeypatch.setattr(paths, "data_folder", lambda: tmp_path)

@@ -9,7 +9,7 @@ import yaml
 
 from paperlib.lipschitz.experiments import load_step_sizes
 from paperlib.lipschitz.lqg_experiment import load_lqg
-from paperlib.pave.engine import settings
+from paperlib.pave.engine import environments, settings
 from paperlib.pave.engine.settings import AlgorithmSettings, Coefficients
 from paperlib.pave.experiments import load_experiment
 from paperlib.repro import paths
@@ -17,6 +17,7 @@ from paperlib.repro.store import RunStore
 
 DATA = paths.data_folder()
 PUBLISHED = yaml.safe_load((DATA / "published" / "pave_hyperparameters.yaml").read_text())
+PUBLISHED |= {"environments": yaml.safe_load((DATA / "environments.yaml").read_text())}
 
 
 def names(runs) -> list[str]:
@@ -49,6 +50,8 @@ def changed(table, path):
 
 def published_runs(monkeypatch, table):
     monkeypatch.setattr(settings, "_published", lambda: table)
+    monkeypatch.setattr(settings, "environments", lambda: table["environments"])
+    monkeypatch.setattr(environments, "environment_rows", lambda: table["environments"])
     return load_experiment("published", "paper")
 
 

@@ -5,10 +5,12 @@ import dataclasses
 import pytest
 import yaml
 
+from paperlib.pave.engine import settings
 from paperlib.pave.engine.settings import (
     ALGORITHMS,
     METHODS,
     Coefficients,
+    environments,
     published_coefficients,
     published_seeds,
     published_settings,
@@ -24,8 +26,17 @@ def table():
     return yaml.safe_load((paths.data_folder() / "published" / "pave_hyperparameters.yaml").read_text())
 
 
-def test_all_six_environments_are_there(table):
-    assert set(table["environments"]) == set(ENVIRONMENTS)
+def test_all_six_environments_are_there():
+    assert set(environments()) >= set(ENVIRONMENTS)
+
+
+def test_an_environment_of_ones_own_has_the_common_settings_and_no_published_weights(monkeypatch):
+    monkeypatch.setattr(settings, "environments", lambda: {"cheetah": {"id": "HalfCheetah-v5", "steps": 10}})
+    assert published_settings("td3", "cheetah").gamma == 0.99
+    assert published_coefficients("caps", "td3", "cheetah").caps_temporal == 0.1
+    for method in ("pave", "asap"):
+        with pytest.raises(ValueError, match=f"nothing is published for {method} with sac in cheetah"):
+            published_coefficients(method, "sac", "cheetah")
 
 
 @pytest.mark.parametrize("environment", ENVIRONMENTS)

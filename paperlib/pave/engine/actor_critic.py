@@ -31,7 +31,7 @@ class UpdateNoise(NamedTuple):
     actions: torch.Tensor | None = None  # (R, B, d_a): SAC's action at s
     states: torch.Tensor | None = None  # (R, B, d_s): MPR
     probes: torch.Tensor | None = None  # (R, B, d_a), +-1 or of squared length d_a: Curv
-    caps: torch.Tensor | None = None  # (R, B, d_s): CAPS
+    near: torch.Tensor | None = None  # (R, B, d_s): states near s at which an actor-side term reads the policy (CAPS)
 
 
 class ActorCritic:
@@ -106,20 +106,24 @@ class ActorCritic:
     def draw_noise(self, batch: Minibatch) -> UpdateNoise:
         """The random numbers of the next update, each from its own stream."""
         d_s, d_a, size = batch.states.shape[2], self.action_dim, batch.states.shape[1]
-        pave, caps = "pave" in self.terms, "caps" in self.terms
+        pave, near = "pave" in self.terms, any(term.noisy for term in self._own_terms())
         draw_probes = self.streams.sphere if self.settings.probes == "sphere" else self.streams.signs
         return UpdateNoise(
             next_actions=self.streams.normal("next actions", size, d_a),
             actions=self.streams.normal("actions", size, d_a) if self.needs_action_noise else None,
             states=self.streams.normal("mpr", size, d_s) if pave else None,
             probes=draw_probes("probes", size, d_a) if pave else None,
-            caps=self.streams.normal("caps", size, d_s) if caps else None,
+            near=self.streams.normal("caps", size, d_s) if near else None,
         )
+
+    def _own_terms(self) -> list[actor_terms.ActorTerm]:
+        """Those of `actor_terms.TERMS` in use."""
+        return [term for name, term in actor_terms.TERMS.items() if name in self.terms]
 
     @property
     def needs_previous_states(self) -> bool:
         """Whether a term reads pi(s_{t-1})."""
-        return "grad" in self.terms
+        return any(term.previous for term in self._own_terms())
 
     def critic_loss(self, batch: Minibatch, target: torch.Tensor, noise: UpdateNoise, td_scale: float) -> torch.Tensor:
         """The weighted terms (td, mpr, vfc, curv) of every run's critic loss, GP-Critic's aside: (R, 4).
@@ -183,20 +187,12 @@ class ActorCritic:
         if not self.terms - _CRITIC_TERMS:
             return total
         c = self.coefficients
-        points = [batch.next_states]
-        if "caps" in self.terms:
-            points.append(batch.states + noise.caps * c["caps_sigma"][:, None, None])
-        if "grad" in self.terms:
-            points.append(batch.previous_states)
-        elsewhere = list(self.actor(torch.cat(points, dim=1)).split(batch.states.shape[1], dim=1))
-        here, after = self.mean_actions(outputs_here), self.mean_actions(elsewhere.pop(0))
-        if "caps" in self.terms:
-            noisy = self.mean_actions(elsewhere.pop(0))
-            total = total + c["caps_temporal"] * actor_terms.caps_temporal(here, after)
-            total = total + c["caps_spatial"] * actor_terms.caps_spatial(here, noisy)
-        if "grad" in self.terms:
-            before = self.mean_actions(elsewhere.pop(0))
-            total = total + c["grad_temporal"] * actor_terms.grad_temporal(before, here, after, batch.has_previous)
+        terms = self._own_terms()
+        states = [batch.next_states, *(term.at(batch, noise.near, c) for term in terms)]
+        outputs = self.actor(torch.cat(states, dim=1)).split(batch.states.shape[1], dim=1)
+        here, (after, *there) = self.mean_actions(outputs_here), map(self.mean_actions, outputs)
+        for term, actions in zip(terms, there, strict=True):
+            total = total + term.value(c, here, after, actions, batch)
         if "asap" in self.terms:
             guess, target = self._predictions(outputs_here), self._predictions(self.predictor_target(batch.states))
             total = total + c["asap_spatial"] * actor_terms.asap_spatial(after, target)

@@ -1,12 +1,18 @@
 """The actor-side baselines CAPS, GRAD and ASAP: terms added to the actor's loss, as in the published settings.
 
 Every function takes deterministic actions in [-1, 1] of shape (R, B, d_a), and returns one unweighted term per run,
-(R,): the mean over batch and action dimensions, as torch.nn.functional.mse_loss takes it.
+(R,): the mean over batch and action dimensions, as torch.nn.functional.mse_loss takes it. TERMS says to the engine
+where a term reads the policy; ASAP's predictor, a network of its own, is the engine's (`actor_critic`).
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
+
 import torch
+
+from paperlib.pave.engine.replay import Minibatch
 
 _GRAD_OFFSET = 1e-4  # keeps GRAD's weight finite where two actions coincide
 
@@ -46,3 +52,44 @@ def asap_spatial(next_actions: torch.Tensor, target_prediction: torch.Tensor) ->
 def asap_predictor(prediction: torch.Tensor, next_actions: torch.Tensor) -> torch.Tensor:
     """ASAP: 0.5 mse(predictor(s), pi(s')), pi(s') held constant."""
     return _half_mse(prediction, next_actions.detach())
+
+
+Weights = Mapping[str, torch.Tensor]
+"""The coefficients by name, (R,) each."""
+
+
+class ActorTerm(NamedTuple):
+    """A term that reads the policy at s, at s' and at one more state.
+
+    weights: the fields of Coefficients that make it; it is computed where one of them is not zero.
+    at(batch, noise, c): the third state, (R, B, d_s); noise is standard normal, (R, B, d_s), and None unless `noisy`.
+    value(c, here, after, there, batch): the weighted term, (R,), from the actions at s, s' and the third state.
+    noisy: whether it draws noise. previous: whether it reads the states before s, which the replay buffer then finds.
+    """
+
+    weights: tuple[str, ...]
+    at: Callable[[Minibatch, torch.Tensor | None, Weights], torch.Tensor]
+    value: Callable[[Weights, torch.Tensor, torch.Tensor, torch.Tensor, Minibatch], torch.Tensor]
+    noisy: bool = False
+    previous: bool = False
+
+
+TERMS = {
+    "caps": ActorTerm(
+        weights=("caps_temporal", "caps_spatial"),
+        at=lambda batch, noise, c: batch.states + noise * c["caps_sigma"][:, None, None],
+        value=lambda c, here, after, near, batch: (
+            c["caps_temporal"] * caps_temporal(here, after) + c["caps_spatial"] * caps_spatial(here, near)
+        ),
+        noisy=True,
+    ),
+    "grad": ActorTerm(
+        weights=("grad_temporal",),
+        at=lambda batch, noise, c: batch.previous_states,
+        value=lambda c, here, after, before, batch: (
+            c["grad_temporal"] * grad_temporal(before, here, after, batch.has_previous)
+        ),
+        previous=True,
+    ),
+}
+"""By name; a run uses those that its coefficients have weights of."""

@@ -31,7 +31,7 @@ import gymnasium
 import numpy as np
 from gymnasium.vector import AutoresetMode
 
-from paperlib.pave.engine.settings import published_environments
+from paperlib.pave.engine.settings import environments as environment_rows
 
 BACKENDS = ("gymnasium", "envpool")
 
@@ -49,17 +49,17 @@ class EnvironmentDefinition:
 
 
 def environment_names() -> tuple[str, ...]:
-    """The tasks of the settings file."""
-    return tuple(published_environments())
+    """The tasks of data/environments.yaml."""
+    return tuple(environment_rows())
 
 
 def environment_definition(key: str) -> EnvironmentDefinition:
-    """How task ``key`` is made, from its row of the settings file.
+    """How task ``key`` is made, from its row of data/environments.yaml.
 
     Raises:
         KeyError: there is no such row.
     """
-    if key not in (known := published_environments()):
+    if key not in (known := environment_rows()):
         raise KeyError(f"unknown environment {key!r}; known: {', '.join(known)}")
     row = known[key]
     return EnvironmentDefinition(row["id"], row.get("kwargs", {}), row.get("envpool"))

@@ -1,4 +1,4 @@
-"""Settings of the published PAVE runs, read from data/published/pave_hyperparameters.yaml (paper, Tables 7-8)."""
+"""Settings of the published PAVE runs, from data/published/pave_hyperparameters.yaml (paper, Tables 7-8)."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any
 
 import yaml
 
+from paperlib.pave.engine.actor_terms import TERMS
 from paperlib.repro import paths
 
 ALGORITHMS = ("td3", "sac")
@@ -73,15 +74,14 @@ class Coefficients:
     action_gradient: float = 0.0  # GP-Critic: lambda ||grad_a Q||^2
 
     def terms(self) -> frozenset[str]:
-        """Which terms must be computed: a subset of {"pave", "caps", "grad", "asap", "gp"}."""
+        """Which terms must be computed: of "pave", "asap", "gp" and the names in `actor_terms.TERMS`."""
         weights = {
-            "pave": (self.mpr, self.vfc, self.curv),
-            "caps": (self.caps_temporal, self.caps_spatial),
-            "grad": (self.grad_temporal,),
-            "asap": (self.asap_spatial, self.asap_predictor),
-            "gp": (self.action_gradient,),
+            "pave": ("mpr", "vfc", "curv"),
+            "asap": ("asap_spatial", "asap_predictor"),
+            "gp": ("action_gradient",),
+            **{name: term.weights for name, term in TERMS.items()},
         }
-        return frozenset(term for term, values in weights.items() if any(values))
+        return frozenset(term for term, names in weights.items() if any(getattr(self, name) for name in names))
 
     def named(self) -> dict[str, float]:
         """What tells these coefficients from others, for a run's name: weights that are not zero, and what they use.
@@ -113,7 +113,7 @@ def _check(name: str, value: str, known) -> None:
 def published_settings(algorithm: str, environment: str) -> AlgorithmSettings:
     """The published settings of an algorithm ("td3", "sac") in an environment ("lunar", ..., "walker")."""
     _check("algorithm", algorithm, ALGORITHMS)
-    _check("environment", environment, _published()["environments"])
+    _check("environment", environment, environments())
     table = _published()[algorithm]
     values = dict(table["common"])
     values.update(table.get(environment, table.get("default", {})))
@@ -125,10 +125,14 @@ def published_coefficients(method: str, algorithm: str, environment: str) -> Coe
     """The published weights of a method ("base", "caps", "grad", "asap", "pave")."""
     _check("method", method, METHODS)
     _check("algorithm", algorithm, ALGORITHMS)
-    _check("environment", environment, _published()["environments"])
+    _check("environment", environment, environments())
     if method == "base":
         return Coefficients()
     table = _published()[method]
+    if environment not in table.get(algorithm, {environment}):
+        raise ValueError(
+            f"nothing is published for {method} with {algorithm} in {environment}: give weights of your own"
+        )
     if method == "pave":
         return Coefficients(**table[algorithm][environment], sigma=table["sigma"], delta=table["delta"])
     if method == "asap":
@@ -147,8 +151,8 @@ def published_coefficients(method: str, algorithm: str, environment: str) -> Coe
 
 def published_steps(environment: str) -> int:
     """Environment steps of a published training run."""
-    _check("environment", environment, _published()["environments"])
-    return _published()["environments"][environment]["steps"]
+    _check("environment", environment, environments())
+    return environments()[environment]["steps"]
 
 
 def published_seeds() -> tuple[int, ...]:
@@ -156,6 +160,7 @@ def published_seeds() -> tuple[int, ...]:
     return tuple(_published()["seeds"]["training"])
 
 
-def published_environments() -> dict[str, dict]:
-    """By name, how each environment is made and how long runs train in it; see the settings file."""
-    return _published()["environments"]
+@cache
+def environments() -> dict[str, dict]:
+    """By name, how each environment is made and how long runs train in it: data/environments.yaml."""
+    return yaml.safe_load((paths.data_folder() / "environments.yaml").read_text(encoding="utf-8"))
