@@ -158,7 +158,7 @@ def action_value_parameter_lipschitz(mdp: MDPConstants, policy: PolicyConstants)
 def eta_parameter_lipschitz(mdp: MDPConstants, policy: PolicyConstants) -> np.ndarray:
     """L^i_eta(theta) of Lemma 7: eta over parameters; shape (..., d). NotAContraction without a positive margin."""
     largest_value = mdp.reward_bound / (1.0 - mdp.discount)
-    values = action_value_parameter_lipschitz(mdp, policy)[..., None]
+    values = np.asarray(action_value_parameter_lipschitz(mdp, policy))[..., None]
     return largest_value * policy.score_parameters + policy.score_bound * values
 
 

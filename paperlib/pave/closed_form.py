@@ -28,6 +28,8 @@ nested differentiation and is this module's test oracle.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 
 from paperlib.pave.engine.networks import StackedMLP, row_product
@@ -113,7 +115,7 @@ def closed_form_pave(
     parameters, inputs = (*critic.weights, *critic.biases), (states, actions, next_states, state_noise, probes, delta)
     size, layers = at_once or len(states), len(critic.weights)
     parts = [
-        _values_and_losses(part[:layers], part[layers : 2 * layers], *part[2 * layers :], precision)
+        _values_and_losses(part[:layers], part[layers : 2 * layers], *part[2 * layers :], precision=precision)
         for part in zip(*(tensor.split(size) for tensor in (*parameters, *inputs)), strict=True)
     ]
     values, *losses = parts[0] if len(parts) == 1 else map(torch.cat, zip(*parts, strict=True))
@@ -121,13 +123,22 @@ def closed_form_pave(
 
 
 def _values_and_losses(
-    weights, biases, states, actions, next_states, state_noise, probes, delta, precision
+    weights: Sequence[torch.Tensor],
+    biases: Sequence[torch.Tensor],
+    states: torch.Tensor,
+    actions: torch.Tensor,
+    next_states: torch.Tensor,
+    state_noise: torch.Tensor,
+    probes: torch.Tensor,
+    delta: torch.Tensor,
+    *,
+    precision: str,
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
     """Values and the three losses of some networks, the arguments as in `closed_form_pave`."""
     same_state, same_action = torch.zeros_like(states), torch.zeros_like(actions)
     blocks = (states, actions), (same_state, probes), (state_noise, same_action), (next_states - states, same_action)
     rows = torch.stack([torch.cat(block, dim=2) for block in blocks], dim=1)
-    layers = []
+    layers: list[_HiddenLayer] = []
     for weight, bias in zip(weights[:-1], biases[:-1], strict=True):
         rows = layers[-1].forward_rows() if layers else rows
         layers.append(_HiddenLayer(row_product(rows, weight, precision, in_full=2), bias))

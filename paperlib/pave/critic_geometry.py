@@ -200,13 +200,14 @@ def action_hessian(critic: Critic, states: Tensor, actions: Tensor, *, create_gr
     return _stack([(hessian + hessian.mT) / 2 for hessian in hessians], stacked, create_graph)
 
 
-def require_curvature(gradient: Tensor, curvature: Tensor | None, name: str) -> None:
-    """Raise NoCurvatureError if `curvature` is None, or zero throughout while `gradient` is not.
+def require_curvature(gradient: Tensor, curvature: Tensor | None, name: str) -> Tensor:
+    """`curvature`; NoCurvatureError if it is None, or zero throughout while `gradient` is not.
 
     A critic that is flat throughout (its output layer still zero, say) has a zero gradient as well and passes.
     """
     if curvature is None or (not curvature.any() and gradient.any()):
         raise NoCurvatureError(name)
+    return curvature
 
 
 def implicit_policy_jacobian(mixed: Tensor, action: Tensor) -> Tensor:

@@ -70,8 +70,7 @@ def pave_losses(
 
 def _probed_curvature(gradient: Tensor, actions: Tensor, probes: Tensor, name: str) -> Tensor:
     """v' H_aa v for each row, `(B,)`."""
-    product = derivative((gradient * probes).sum(), actions, create_graph=True)
-    require_curvature(gradient, product, name)
+    product = require_curvature(gradient, derivative((gradient * probes).sum(), actions, create_graph=True), name)
     return (product * probes).sum(dim=1)
 
 

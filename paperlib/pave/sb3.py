@@ -60,7 +60,8 @@ def with_pave(algorithm: type) -> type:
 @contextmanager
 def _pave_in_each_critic_step(model: Any, terms: dict[str, list[float]]) -> Iterator[None]:
     """Add PAVE's gradient at the minibatch last drawn to the critic's before its optimiser steps."""
-    sample, drawn = model.replay_buffer.sample, []
+    sample = model.replay_buffer.sample
+    drawn: list[Any] = []
 
     def remember(*arguments: Any, **settings: Any) -> Any:
         drawn[:] = [sample(*arguments, **settings)]

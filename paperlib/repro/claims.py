@@ -99,7 +99,7 @@ class Claim:
         """Changes with what is stated and with the rule: a verdict on another statement or by another rule is out of
         date. Where the statement is printed does not matter to it.
         """
-        stated = [self.statement, self.rule.content]
+        stated: list[Any] = [self.statement, self.rule.content]
         if self.correction is not None:
             stated += [self.correction.statement, self.correction.rule.content, self.correction.exception]
         return hashlib.sha256(json.dumps(stated, sort_keys=True).encode()).hexdigest()[:16]
@@ -143,7 +143,7 @@ def _files() -> list[Path]:
     return [found[name] for name in notebooks if name in found]
 
 
-class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):
+class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]  # whichever PyYAML was built with
     """A YAML loader that refuses a key given twice, where plain YAML silently keeps the last."""
 
     def construct_mapping(self, node, deep=False):

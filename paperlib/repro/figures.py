@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import matplotlib as mpl
 import matplotlib.pyplot as plt
@@ -43,7 +44,7 @@ def colours(names: Sequence[str]) -> dict[str, tuple[float, float, float]]:
 
 def budget_label(target: Axes | Figure, text: str) -> None:
     """Print which budget the data come from: inside an axes at the lower right, or in a line below a whole figure."""
-    style = {"ha": "right", "fontsize": 8, "color": "0.3"}
+    style: dict[str, Any] = {"ha": "right", "fontsize": 8, "color": "0.3"}
     if isinstance(target, Figure):
         target.supxlabel(text, x=0.995, **style)
     else:

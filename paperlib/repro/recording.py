@@ -145,7 +145,7 @@ def record_finished(
 def records_of(runs: Sequence[Run], store: RunStore) -> list[Record]:
     """The records of runs that were just made, in order; RuntimeError naming those that have none."""
     specs = [run.spec() for run in runs]
-    records = [store.find(spec) for spec in specs]
-    if missing := [store.name(spec) for spec, record in zip(specs, records, strict=True) if record is None]:
+    found = [store.find(spec) for spec in specs]
+    if missing := [store.name(spec) for spec, record in zip(specs, found, strict=True) if record is None]:
         raise RuntimeError(f"{len(missing)} of {len(runs)} runs have no record in {store.root}: {', '.join(missing)}")
-    return records
+    return [record for record in found if record is not None]

@@ -510,13 +510,15 @@ class RunStore:
             if not os.path.lexists(folder):
                 return None
             if self.committed:
-                return self._left_in_place(folder, error)
+                self._left_in_place(folder, error)
+                return None
         try:
             # Another process may be replacing the record at this moment: judge it again with the lock held.
             with exclusive(self._lock(name, "save")):
                 return self._find_locked(folder, name)
         except OSError as error:
-            return self._left_in_place(folder, error)
+            self._left_in_place(folder, error)
+            return None
 
     def _find_locked(self, folder: Path, name: str) -> Record | None:
         try:
@@ -525,7 +527,8 @@ class RunStore:
             if not os.path.lexists(folder):
                 return None
             if self.committed or isinstance(error, UnreadableRecord):
-                return self._left_in_place(folder, error)
+                self._left_in_place(folder, error)
+                return None
             aside = self._set_aside(folder, name)
             warnings.warn(f"{folder}: {error}; moved to {aside}", DamagedRecordWarning, stacklevel=4)
             return None
