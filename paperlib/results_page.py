@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 import pandas as pd
 
@@ -67,7 +68,7 @@ def page() -> str:
 
 def recorded_share() -> str:
     """One sentence: how much of each experiment is recorded, at the papers' budgets unless it says otherwise."""
-    wanted = {name: training.paper_runs(name) for name in training.EXPERIMENTS}
+    wanted: dict[str, Sequence[Any]] = {name: training.paper_runs(name) for name in training.EXPERIMENTS}
     wanted |= {name: step_sizes.paper_runs(name) for name in step_sizes.EXPERIMENTS}
     shares = [f"{len(runs) - len(not_recorded(runs))} of {len(runs)} {RUNS_OF[name]}" for name, runs in wanted.items()]
     return f"Recorded at the papers' budgets: {', '.join(shares)}."

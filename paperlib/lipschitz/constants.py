@@ -44,7 +44,7 @@ class MDPConstants:
 
 @dataclass(frozen=True, eq=False)
 class PolicyConstants:
-    """Constants of a policy pi^theta with d parameters (Assumptions 2 and 3); arrays, the same leading batch in all.
+    """Constants of a policy pi^theta with d parameters (Assumptions 2 and 3); arrays, or what makes one; the same leading batch in all.
 
     state: L_{pi^theta}, shape (...).
     parameters: L_pi(theta), shape (...).
@@ -55,11 +55,11 @@ class PolicyConstants:
     ValueError on a constant that is negative or not finite.
     """
 
-    state: ArrayLike
-    parameters: ArrayLike
-    score_bound: ArrayLike
-    score_state_action: ArrayLike
-    score_parameters: ArrayLike
+    state: np.ndarray
+    parameters: np.ndarray
+    score_bound: np.ndarray
+    score_state_action: np.ndarray
+    score_parameters: np.ndarray
 
     def __post_init__(self):
         for name in self.__dataclass_fields__:
@@ -158,7 +158,7 @@ def action_value_parameter_lipschitz(mdp: MDPConstants, policy: PolicyConstants)
 def eta_parameter_lipschitz(mdp: MDPConstants, policy: PolicyConstants) -> np.ndarray:
     """L^i_eta(theta) of Lemma 7: eta over parameters; shape (..., d). NotAContraction without a positive margin."""
     largest_value = mdp.reward_bound / (1.0 - mdp.discount)
-    values = np.asarray(action_value_parameter_lipschitz(mdp, policy))[..., None]
+    values = action_value_parameter_lipschitz(mdp, policy)[..., None]
     return largest_value * policy.score_parameters + policy.score_bound * values
 
 

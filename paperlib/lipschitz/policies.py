@@ -51,7 +51,7 @@ class SeparableFeatures(ABC):
             columns.append(mixed.prod(axis=-1))
         return np.stack(columns, axis=-1)
 
-    def suprema(self, low: np.ndarray, high: np.ndarray, orders: Sequence[int]) -> np.ndarray:
+    def suprema(self, low: np.ndarray, high: np.ndarray, orders: Sequence[int] | np.ndarray) -> np.ndarray:
         """Largest absolute partial derivative of orders (n,) of each feature over the box: shape (d,), exact."""
         columns = [self.factor_suprema(low, high, order)[:, j] for j, order in enumerate(orders)]
         return np.prod(columns, axis=0)
@@ -136,9 +136,10 @@ class GaussianPolicy:
 
     def __post_init__(self):
         n = self.features.state_dimension
-        for name in ("state_low", "state_high"):
-            object.__setattr__(self, name, np.broadcast_to(np.asarray(getattr(self, name), dtype=float), n))
-        if not ((self.state_low < self.state_high).all() and self.action_low < self.action_high):
+        low, high = (np.broadcast_to(np.asarray(x, dtype=float), n) for x in (self.state_low, self.state_high))
+        object.__setattr__(self, "state_low", low)
+        object.__setattr__(self, "state_high", high)
+        if not ((low < high).all() and self.action_low < self.action_high):
             raise ValueError("every lower limit of states and actions must be below its upper limit")
         if not self.standard_deviation > 0:
             raise ValueError(f"standard_deviation must be positive, is {self.standard_deviation}")
@@ -220,7 +221,8 @@ class GaussianPolicy:
     @cached_property
     def _table(self) -> _BoxTable:
         cells = self.cells or (1 if self.features.affine else _CELLS_OF_CURVED_FEATURES)
-        return _box_table(self.features, self.state_low, self.state_high, np.linalg.inv(self.state_metric), cells)
+        low, high, metric = map(np.asarray, (self.state_low, self.state_high, self.state_metric))
+        return _box_table(self.features, low, high, np.linalg.inv(metric), cells)
 
 
 def _squared_slope(theta: np.ndarray, gram: np.ndarray) -> np.ndarray:

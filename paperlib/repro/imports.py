@@ -30,11 +30,15 @@ class Package:
 
     def closure(self, modules: Iterable[str]) -> dict[str, Path]:
         """These modules and those of the package that they import, directly or through others: source files by name."""
-        found, todo = {}, list(modules)
+        found: dict[str, Path] = {}
+        todo = list(modules)
         while todo:
             module = todo.pop()
+            file = self.source(module)
+            if file is None:
+                raise ModuleNotFoundError(f"{self.folder} has no module {module}")
             if module not in found:
-                found[module] = file = self.source(module)
+                found[module] = file
                 inside = module if file.name == "__init__.py" else module.rpartition(".")[0]
                 todo += self.imported(file.read_bytes(), inside)
         return found
@@ -50,7 +54,7 @@ class Package:
 @cache
 def _imports(code: bytes | str, inside: str) -> list[tuple[str, ...]]:
     """What each import may name, the likelier first."""
-    found = []
+    found: list[tuple[str, ...]] = []
     for node in ast.walk(ast.parse(code)):
         if isinstance(node, ast.Import):
             found += [(alias.name,) for alias in node.names]
@@ -63,6 +67,6 @@ def _imports(code: bytes | str, inside: str) -> list[tuple[str, ...]]:
 def _absolute(node: ast.ImportFrom, inside: str) -> str:
     """The module that an import names, relative ones counted from the package they stand in."""
     if not node.level:
-        return node.module
+        return node.module or ""
     base = inside.split(".")[: len(inside.split(".")) - node.level + 1]
     return ".".join([*base, node.module] if node.module else base)

@@ -93,7 +93,8 @@ def _arithmetic() -> dict:
     # Imported here because a reader of records needs no torch.
     import torch
 
-    backends = {"cuda": torch.backends.cuda.matmul, "cpu": torch.backends.mkldnn.matmul}
+    mkldnn: Any = torch.backends.mkldnn
+    backends = {"cuda": torch.backends.cuda.matmul, "cpu": mkldnn.matmul}
     return {
         "float32_products": {name: backend.fp32_precision for name, backend in backends.items()},
         "instruction_set": torch.backends.cpu.get_cpu_capability(),

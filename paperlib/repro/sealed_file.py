@@ -31,7 +31,7 @@ class _Unusable(Exception):
     """Why a sealed file cannot be used."""
 
 
-def write(path: Path, about: Mapping[str, Any], save: Callable[[BinaryIO], object]) -> None:
+def write(path: Path, about: Mapping[str, Any], save: Callable[[Any], object]) -> None:
     """Put a sealed file at `path`.
 
     about: what a reader must agree with, in JSON's types; the versions of the installed packages are added.
