@@ -133,9 +133,9 @@ class Engine:
     def advance(self, steps: int) -> None:
         for _ in range(steps):
             self.trainer.step += 1
-            actions, result = self.trainer._act(self.environments, self.observations)
-            self.trainer._store(self.observations, actions, result, result.terminated | result.truncated)
-            self.trainer._learn()
+            actions, result = self.trainer.act(self.environments, self.observations)
+            self.trainer.store(self.observations, actions, result, result.terminated | result.truncated)
+            self.trainer.learn()
             self.observations = result.observations
 
 

@@ -15,6 +15,7 @@ from paperlib.pave.records import printed_tables
 from paperlib.pave.records import recording as training
 from paperlib.pave.records.runs import RecordedRuns, recorded_runs
 from paperlib.repro import paths, publishing, verdicts
+from paperlib.repro.catalogue import load_catalogue
 from paperlib.repro.recording import not_recorded, recorded
 from paperlib.repro.store import Record
 
@@ -205,11 +206,25 @@ def _step_size_times() -> pd.DataFrame:
 
 
 def readme() -> str:
-    """README.md with its counts of verdicts as they are."""
-    begin, end = "<!-- verdicts: written by make results -->", "<!-- end of verdicts -->"
+    """README.md with its counts of verdicts and its list of notebooks as they are."""
     text = (paths.project_folder() / "README.md").read_text(encoding="utf-8")
-    before, rest = text.split(begin)
-    return f"{before}{begin}\n{_markdown(verdicts_by_basis())}\n{end}{rest.split(end)[1]}"
+    for name, content in (("verdicts", verdicts_by_basis()), ("notebooks", _notebooks())):
+        begin, end = f"<!-- {name}: written by make results -->", f"<!-- end of {name} -->"
+        before, rest = text.split(begin)
+        text = f"{before}{begin}\n{_markdown(content)}\n{end}{rest.split(end)[1]}"
+    return text
+
+
+def _notebooks() -> pd.DataFrame:
+    """The notebooks with what they show, as in data/notebooks.yaml; those not written yet say so."""
+    rows = [
+        {
+            "notebook": f"[{entry.name}](notebooks/{entry.name}.ipynb)" if entry.exists else entry.name,
+            "what it derives, checks or runs": entry.shows + ("" if entry.exists else " *(planned)*"),
+        }
+        for entry in load_catalogue().values()
+    ]
+    return pd.DataFrame(rows)
 
 
 def main() -> None:

@@ -44,7 +44,9 @@ class MDPConstants:
 
 @dataclass(frozen=True, eq=False)
 class PolicyConstants:
-    """Constants of a policy pi^theta with d parameters (Assumptions 2 and 3); arrays, or what makes one; the same leading batch in all.
+    """Constants of a policy pi^theta with d parameters (Assumptions 2 and 3), the same leading batch in all.
+
+    Arrays, or numbers and lists that make one.
 
     state: L_{pi^theta}, shape (...).
     parameters: L_pi(theta), shape (...).

@@ -19,13 +19,12 @@ class Package:
 
     def source(self, module: str) -> Path | None:
         """The file of a module of the package, None if it has none of that name."""
+        candidates: list[Path] = []
         if module == self.name:
-            candidates = (self.folder / "__init__.py",)
+            candidates = [self.folder / "__init__.py"]
         elif module.startswith(f"{self.name}."):
             path = self.folder.joinpath(*module.removeprefix(f"{self.name}.").split("."))
-            candidates = (path.with_suffix(".py"), path / "__init__.py")
-        else:
-            candidates = ()
+            candidates = [path.with_suffix(".py"), path / "__init__.py"]
         return next((file for file in candidates if file.is_file()), None)
 
     def closure(self, modules: Iterable[str]) -> dict[str, Path]:

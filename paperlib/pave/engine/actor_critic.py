@@ -132,36 +132,36 @@ class ActorCritic:
         each of the last three summed over the two critics (PAVE, total objective).
         """
         if "pave" not in self.terms:
-            inputs = _for_both(torch.cat([batch.states, batch.actions], dim=2))
+            inputs = for_both(torch.cat([batch.states, batch.actions], dim=2))
             weights, biases = list(self.critic.weights), list(self.critic.biases)
             values = stacked_mlp(weights, biases, inputs, self.settings.precision).squeeze(2)
-            td = td_scale * self._sum_critics((values - _for_both(target)).square().mean(dim=1))
+            td = td_scale * self._sum_critics((values - for_both(target)).square().mean(dim=1))
             return torch.stack([td, *3 * [torch.zeros_like(td)]], dim=1)
         values, losses = closed_form_pave(
             self.critic,
-            *map(_for_both, (batch.states, batch.actions, batch.next_states)),
-            state_noise=_for_both(noise.states * self.coefficients["sigma"][:, None, None]),
-            probes=_for_both(noise.probes),
-            delta=_for_both(self.coefficients["delta"]),
+            *map(for_both, (batch.states, batch.actions, batch.next_states)),
+            state_noise=for_both(noise.states * self.coefficients["sigma"][:, None, None]),
+            probes=for_both(noise.probes),
+            delta=for_both(self.coefficients["delta"]),
             precision=self.settings.precision,
             at_once=self._critics_at_once,
         )
-        td = td_scale * self._sum_critics((values - _for_both(target)).square().mean(dim=1))
+        td = td_scale * self._sum_critics((values - for_both(target)).square().mean(dim=1))
         mpr, vfc, curv = map(self._sum_critics, losses)
         c = self.coefficients
         return torch.stack([td, c["mpr"] * mpr, c["vfc"] * vfc, c["curv"] * curv], dim=1)
 
     def action_gradient_penalty(self, batch: Minibatch) -> torch.Tensor:
         """GP-Critic's term: lambda times the mean of ||grad_a Q||^2 at the batch, summed over both critics, (R,)."""
-        actions = _for_both(batch.actions).requires_grad_()
-        values = self.critic(torch.cat([_for_both(batch.states), actions], dim=2))
+        actions = for_both(batch.actions).requires_grad_()
+        values = self.critic(torch.cat([for_both(batch.states), actions], dim=2))
         (gradient,) = torch.autograd.grad(values.sum(), actions, create_graph=True)
         per_network = gradient.square().sum(dim=2).mean(dim=1)
         return self.coefficients["action_gradient"] * self._sum_critics(per_network)
 
     def actor_values(self, states: torch.Tensor, actions: torch.Tensor) -> torch.Tensor:
         """Q of every run's two critics at (R, B, .) with the critics held constant: (R, 2, B)."""
-        inputs = _for_both(torch.cat([states, actions], dim=2))
+        inputs = for_both(torch.cat([states, actions], dim=2))
         weights = [w.detach() for w in self.critic.weights]
         biases = [b.detach() for b in self.critic.biases]
         values = stacked_mlp(weights, biases, inputs)
@@ -232,6 +232,14 @@ class ActorCritic:
         """The actor's loss and its actor-side term, (R, 2), and the gradient of all runs' sum by its parameters."""
         terms = torch.stack(self.actor_loss(batch, noise), dim=1)
         return terms.detach(), _gradient(terms.sum(), self.actor)
+
+    def explore(self, states: torch.Tensor) -> torch.Tensor:
+        """Actions for one environment step per run, (R, d_s) to (R, d_a), in [-1, 1]."""
+        raise NotImplementedError
+
+    def add_exploration_noise(self, actions: torch.Tensor) -> torch.Tensor:
+        """The uniformly random actions of the warm-up, (R, d_a) in [-1, 1], with what the algorithm adds to them."""
+        raise NotImplementedError
 
     def target_values(self, batch: Minibatch, noise: UpdateNoise) -> torch.Tensor:
         """What the critics regress on, (R, B), without gradients."""
@@ -338,7 +346,7 @@ def _adam_step(optimizer: torch.optim.Adam, gradient: Sequence[torch.Tensor]) ->
     optimizer.step()
 
 
-def _for_both(per_run: torch.Tensor) -> torch.Tensor:
+def for_both(per_run: torch.Tensor) -> torch.Tensor:
     """(R, ...) to (2R, ...): each run's rows for its two critics."""
     return per_run.repeat_interleave(2, dim=0)
 

@@ -6,7 +6,7 @@ import math
 
 import torch
 
-from paperlib.pave.engine.actor_critic import ActorCritic, UpdateNoise, _for_both, polyak
+from paperlib.pave.engine.actor_critic import ActorCritic, UpdateNoise, for_both, polyak
 from paperlib.pave.engine.replay import Minibatch
 
 LOG_STD_RANGE = (-20.0, 2.0)
@@ -51,7 +51,7 @@ class SAC(ActorCritic):
         """r + gamma (min_i Q_i'(s', a') - alpha log pi(a'|s')), (R, B)."""
         s = self.settings
         next_actions, log_density = self.sample(self.actor(batch.next_states), noise.next_actions)
-        next_inputs = _for_both(torch.cat([batch.next_states, next_actions], dim=2))
+        next_inputs = for_both(torch.cat([batch.next_states, next_actions], dim=2))
         next_values = self.critic_target(next_inputs).view(self.runs, 2, -1).amin(dim=1)
         return batch.rewards + s.gamma * batch.continues * (next_values - s.entropy_coefficient * log_density)
 

@@ -6,7 +6,7 @@ import copy
 
 import torch
 
-from paperlib.pave.engine.actor_critic import ActorCritic, UpdateNoise, _for_both, polyak
+from paperlib.pave.engine.actor_critic import ActorCritic, UpdateNoise, for_both, polyak
 from paperlib.pave.engine.replay import Minibatch
 
 
@@ -47,7 +47,7 @@ class TD3(ActorCritic):
         s = self.settings
         smoothing = (s.target_policy_noise * noise.next_actions).clamp(-s.target_noise_clip, s.target_noise_clip)
         next_actions = (self.mean_actions(self.actor_target(batch.next_states)) + smoothing).clamp(-1, 1)
-        next_inputs = _for_both(torch.cat([batch.next_states, next_actions], dim=2))
+        next_inputs = for_both(torch.cat([batch.next_states, next_actions], dim=2))
         next_values = self.critic_target(next_inputs).view(self.runs, 2, -1).amin(dim=1)
         return batch.rewards + s.gamma * batch.continues * next_values
 

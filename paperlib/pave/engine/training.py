@@ -142,10 +142,10 @@ class Trainer:
         while self.step < plan.steps and not self._all_diverged():
             self.step += 1
             cut = self.step % plan.checkpoint_every == 0
-            actions, result = self._act(environments, observations)
+            actions, result = self.act(environments, observations)
             ended = result.terminated | result.truncated
-            self._store(observations, actions, result, ended | cut)
-            self._learn()
+            self.store(observations, actions, result, ended | cut)
+            self.learn()
             observations = result.observations
             returns += result.rewards
             lengths += 1
@@ -160,7 +160,7 @@ class Trainer:
                 self.seconds = time.perf_counter() - started
                 self._save()
 
-    def _act(self, environments: EnvironmentBatch, observations: np.ndarray):
+    def act(self, environments: EnvironmentBatch, observations: np.ndarray):
         """One environment step of every run: the scaled actions taken, on the device, and what came of them."""
         if self.step <= self.plan.settings.learning_starts:
             uniform = self.streams.uniform("warm-up", self.spec.action_dim).to(self.dtype)
@@ -172,12 +172,14 @@ class Trainer:
         scaled = actions.cpu().numpy()
         return actions, environments.step(to_environment_units(scaled, self.spec.action_low, self.spec.action_high))
 
-    def _store(self, observations, actions, result, ended) -> None:
+    def store(self, observations, actions, result, ended) -> None:
+        """Add a step of every run to its replay buffer; `ended` cuts episodes where the environment did not."""
         tensors = (result.rewards, result.next_observations, result.terminated, ended)
         rewards, next_observations, terminated, ended = map(self._tensor, tensors)
         self.replay.add(self._tensor(observations), actions, rewards, next_observations, terminated, ended)
 
-    def _learn(self) -> None:
+    def learn(self) -> None:
+        """The round of updates that is due at this step, if any."""
         s = self.plan.settings
         if self.step <= s.learning_starts or self.step % s.train_freq:
             return
