@@ -93,7 +93,7 @@ def test_training_resumed_from_a_checkpoint_equals_uninterrupted_training(algori
 def test_the_environments_are_closed_when_training_stops_on_an_error(monkeypatch):
     closed = []
     monkeypatch.setattr(training.EnvironmentBatch, "close", lambda self: closed.append(self.spec.key))
-    monkeypatch.setattr(Trainer, "_learn", lambda self: 1 / 0)
+    monkeypatch.setattr(Trainer, "learn", lambda self: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         Trainer(small_plan()).run()
     assert closed == ["pendulum"]
