@@ -1,6 +1,7 @@
 """The training loop: determinism, resumption, divergence, and a snapshot of one short run."""
 
 import dataclasses
+import itertools
 import json
 import math
 import subprocess
@@ -75,10 +76,12 @@ class Killed(Exception):
     """Stands for the kill that stops a training."""
 
 
-@pytest.mark.parametrize("algorithm", ["td3", "sac"])
-@pytest.mark.parametrize("stop_at", [50, 100, 150])
-def test_training_resumed_from_a_checkpoint_equals_uninterrupted_training(algorithm, stop_at, tmp_path):
-    plan = small_plan(algorithm, ("base", "asap", "pave"))
+@pytest.mark.parametrize(
+    ("algorithm", "stop_at", "compiled"),
+    [*itertools.product(["td3", "sac"], [50, 100, 150], [False]), ("td3", 100, True)],
+)
+def test_training_resumed_from_a_checkpoint_equals_uninterrupted_training(algorithm, stop_at, compiled, tmp_path):
+    plan = small_plan(algorithm, ("base", "asap", "pave"), compiled=compiled)
 
     def stop(step):
         if step == stop_at:
