@@ -55,6 +55,7 @@ RUNS_OF = {
     "critic_side": "runs with other critic regularisers",
     "combination": "runs of CAPS and PAVE together",
     "sensitivity": "runs of the sweeps of its coefficients",
+    "precision": "runs of PAVE in mixed precision",
     "lqg": "cells of LQG",
     "mass_spring_damper": "of the mass-spring-damper",
     "ship_steering": "of ship steering",

@@ -40,7 +40,7 @@ def _kept_files(record: Record) -> dict[str, bytes]:
     return {NETWORKS_FILE: kept_networks(record.file(NETWORKS_FILE), environment, method)}
 
 
-EXPERIMENTS = ("published", "tenth", "ablations", "combination", "critic_side", "sensitivity")
+EXPERIMENTS = ("published", "tenth", "ablations", "combination", "critic_side", "sensitivity", "precision")
 """Experiments that are recorded, all but `tenth` at the published budget."""
 
 AIMED_RATE = 650.0
