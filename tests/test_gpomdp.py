@@ -1,12 +1,15 @@
 """GPOMDP: right on average, calmer with its baseline, and the same numbers however the runs are grouped."""
 
+import dataclasses
 import math
 
 import numpy as np
 import pytest
 
 from paperlib.lipschitz.simulation import compiled_rollouts
+from paperlib.lipschitz.simulation.compiled_rollouts import BASELINES
 from paperlib.lipschitz.simulation.domains import C2, LQG, MassSpringDamper, ShipSteering
+from paperlib.lipschitz.simulation.exact_lqg import ExactLQG
 from paperlib.lipschitz.simulation.gpomdp import SimulatedReturns, expected_return, gradient_estimate
 from paperlib.notebooks.nb10_lipschitz_mdps.measures import UnlimitedLQG
 
@@ -18,7 +21,7 @@ def repeated(name, runs):
     return np.tile(THETA[name], (runs, 1))
 
 
-@pytest.mark.parametrize("baseline", [False, True])
+@pytest.mark.parametrize("baseline", BASELINES)
 def test_the_estimate_is_the_exact_gradient_on_average_where_no_limit_is_met(baseline):
     """With |theta| and sigma this small, limits are met so rarely that the closed form without limits is exact."""
     exact = UnlimitedLQG(a=0.4, theta=0.3, sigma=0.3, discount=0.5)
@@ -47,10 +50,10 @@ def test_the_estimate_agrees_with_finite_differences_by_common_random_numbers(na
 @pytest.mark.parametrize("name", sorted(DOMAINS))
 def test_the_baseline_lowers_the_variance(name):
     spread = {}
-    for baseline in (False, True):
+    for baseline in BASELINES:
         returns = SimulatedReturns(DOMAINS[name], episodes=100, steps=20, seed=2, baseline=baseline)
         spread[baseline] = returns.estimate(repeated(name, 100), 0).gradient.var(axis=0)
-    assert (spread[True] < spread[False]).all()
+    assert (spread["own"] < spread["none"]).all() and (spread["leave_one_out"] < spread["none"]).all()
 
 
 @pytest.mark.parametrize("name", sorted(DOMAINS))
@@ -86,19 +89,51 @@ def test_score_and_estimate_are_of_the_same_episodes(name):
     assert not np.allclose(returns.score(theta, 5), returns.score(theta, 4))
 
 
-@pytest.mark.parametrize("baseline", [False, True])
+@pytest.mark.parametrize("truncated", [False, True])
+@pytest.mark.parametrize("baseline", BASELINES)
 @pytest.mark.parametrize("domain", [*DOMAINS.values(), ShipSteering(0.01, 0.0, stray_factor=True)], ids=str)
-def test_compiled_rollouts_are_the_numpy_ones(domain, baseline):
+def test_compiled_rollouts_are_the_numpy_ones(domain, baseline, truncated):
     """Over thousands of transitions with every limit met."""
+    domain = dataclasses.replace(domain, truncated=truncated)
     generator, d = np.random.default_rng(0), domain.features.dimension
     theta, noise = 20 * generator.standard_normal((6, d)), 2 * generator.standard_normal((6, 12, 50))
     start = domain.start(generator, (6, 50))
     by_numpy = gradient_estimate(domain, theta, start, noise.swapaxes(0, 1), baseline=baseline)
     compiled = compiled_rollouts.gradient_estimate(domain, theta, start, noise, baseline=baseline)
+    rounding = 1e-7 if truncated else 1e-9  # means lie up to a hundred deviations outside the limits
     for one, other in zip(by_numpy, compiled, strict=True):
-        assert np.allclose(one, other, rtol=1e-9, atol=1e-9 * np.abs(one).max())
+        assert np.allclose(one, other, rtol=rounding, atol=rounding * np.abs(one).max())
     score = expected_return(domain, theta, start, noise.swapaxes(0, 1))
-    assert np.allclose(score, compiled_rollouts.expected_return(domain, theta, start, noise), rtol=1e-10)
+    assert np.allclose(score, compiled_rollouts.expected_return(domain, theta, start, noise), rtol=rounding / 10)
+
+
+@pytest.mark.parametrize("truncated", [False, True])
+@pytest.mark.parametrize(("a", "sigma", "theta"), [(0.1, 0.5, -0.5), (0.5, 1.0, -0.8)])
+def test_with_few_episodes_the_baseline_of_the_others_leaves_the_estimate_unbiased(a, sigma, theta, truncated):
+    domain = LQG(a, discount=0.8, standard_deviation=sigma, truncated=truncated)
+    exact = ExactLQG(domain).estimate(np.array([[theta]])).gradient.item()
+    mean, error = {}, {}
+    for baseline in ("own", "leave_one_out"):
+        estimates = SimulatedReturns(domain, 20, 60, seed=5, baseline=baseline).estimate(np.full((8000, 1), theta), 0)
+        mean[baseline] = estimates.gradient.mean() / exact
+        error[baseline] = estimates.gradient.std() / math.sqrt(8000) / abs(exact)
+    assert abs(mean["leave_one_out"] - 1) < 4 * error["leave_one_out"] < 0.1
+    assert abs(mean["own"] - 1) > 4 * error["own"]
+
+
+@pytest.mark.parametrize("sigma", [0.3, 1.0])
+def test_no_score_of_the_truncated_policy_exceeds_its_constants(sigma):
+    domain = LQG(0.4, standard_deviation=sigma, truncated=True)
+    generator = np.random.default_rng(0)
+    states = generator.uniform(-2, 2, 1_000_000)
+    for theta in (0.0, -0.5, 0.8):
+        constants = domain.policy().constants(np.array([theta]))
+        _, score = domain.act(theta * states, generator.standard_normal(states.size))
+        assert np.abs(score * states).max() <= constants.score_bound[0]
+    clipped = dataclasses.replace(domain, truncated=False)
+    _, score = clipped.act(0 * states, generator.standard_normal(states.size))
+    exceeds = np.abs(score * states).max() > clipped.policy().constants(np.zeros(1)).score_bound[0]
+    assert exceeds == (sigma == 1.0)  # with the smaller deviation no action that is drawn lies far enough outside
 
 
 def test_a_domain_without_a_kernel_is_simulated_by_numpy():

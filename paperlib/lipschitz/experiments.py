@@ -21,7 +21,7 @@ from paperlib.lipschitz.simulation.ascent import RULES, Ascent, Problem, ascend,
 from paperlib.lipschitz.simulation.domains import Domain, MassSpringDamper, ShipSteering
 from paperlib.lipschitz.simulation.gpomdp import SimulatedReturns
 from paperlib.repro.code_revision import code_revision
-from paperlib.repro.definitions import load_definition
+from paperlib.repro.definitions import load_definition, without_defaults
 from paperlib.repro.progress import Progress
 from paperlib.repro.provenance import provenance
 from paperlib.repro.recording import records_of
@@ -30,6 +30,7 @@ from paperlib.repro.workers import side_by_side
 
 DOMAINS: dict[str, type[Domain]] = {"mass_spring_damper": MassSpringDamper, "ship_steering": ShipSteering}
 KIND = "step_sizes"
+_SHARED = ("start", "seed", "baseline")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,6 +39,7 @@ class StepSizeRun:
 
     transition: L_P as assumed, in place of the derived one. metric_rate: measure states in the Lyapunov metric in which
     the flow contracts at this rate, and derive all constants there. start: every component of the first parameters.
+    baseline: one of `gpomdp.BASELINES`.
     """
 
     experiment: str
@@ -54,10 +56,11 @@ class StepSizeRun:
     iterations: int
     recorded: int
     seed: int
+    baseline: str = "own"
 
     def spec(self) -> dict:
-        """What names the runs in the store."""
-        return dataclasses.asdict(self) | {"code": _code()}
+        """What names the runs in the store; a field that is added with a default renames none."""
+        return without_defaults(self) | {"code": _code()}
 
     @property
     def name(self) -> str:
@@ -67,7 +70,7 @@ class StepSizeRun:
     def problem(self) -> Problem:
         """The domain with the constants that the rules are given."""
         domain = DOMAINS[self.domain](**self.parameters)
-        returns = _returns(domain, self.episodes, self.steps, self.seed)
+        returns = _returns(domain, self.episodes, self.steps, self.seed, self.baseline)
         if self.metric_rate is not None:
             metric = domain.lyapunov_metric(self.metric_rate)
             return Problem(returns, domain.constants_in(metric), domain.policy(metric))
@@ -78,9 +81,9 @@ class StepSizeRun:
 
 
 @lru_cache(maxsize=1)
-def _returns(domain: Domain, episodes: int, steps: int, seed: int) -> SimulatedReturns:
+def _returns(domain: Domain, episodes: int, steps: int, seed: int, baseline: str) -> SimulatedReturns:
     """One object for all rules of a cell, which so draw their random numbers once; they are large, so only the last."""
-    return SimulatedReturns(domain, episodes, steps, seed)
+    return SimulatedReturns(domain, episodes, steps, seed, baseline)
 
 
 @cache
@@ -97,7 +100,7 @@ def load_step_sizes(name: str, profile: str) -> list[StepSizeRun]:
     definition = load_definition(name, KIND, profile)
     if unknown := set(definition["rules"]) - set(RULES):
         raise ValueError(f"{name}.yaml asks for unknown rules: {', '.join(sorted(unknown))}")
-    budget = definition["profiles"][profile] | {"start": definition["start"], "seed": definition["seed"]}
+    budget = definition["profiles"][profile] | {name: definition[name] for name in _SHARED if name in definition}
     asked = [
         StepSizeRun(
             name, definition["domain"], cell, rule, values["parameters"], values.get("transition"),

@@ -21,7 +21,7 @@ from paperlib.lipschitz.simulation.lqg_iterations import (
     tabulate,
 )
 from paperlib.repro.code_revision import code_revision
-from paperlib.repro.definitions import load_definition
+from paperlib.repro.definitions import load_definition, without_defaults
 from paperlib.repro.progress import Progress
 from paperlib.repro.provenance import provenance
 from paperlib.repro.recording import records_of
@@ -36,7 +36,7 @@ class LQGCell:
     """All runs of all rules on one LQG.
 
     longest: updates of the exact ascent beyond which a rule's runs are stopped at `limit_over_lipschitz` times the
-    slowest run of the Lipschitz rule.
+    slowest run of the Lipschitz rule. truncated: see `Domain`. baseline: one of `gpomdp.BASELINES`.
     """
 
     experiment: str
@@ -51,14 +51,17 @@ class LQGCell:
     longest: int
     limit_over_lipschitz: float
     seed: int
+    truncated: bool = False
+    baseline: str = "own"
 
     def spec(self) -> dict:
-        """What names the cell in the store."""
-        return dataclasses.asdict(self) | {"rules": list(self.rules), "code": _code()}
+        """What names the cell in the store; a field that is added with a default renames none."""
+        return without_defaults(self) | {"rules": list(self.rules), "code": _code()}
 
     def domain(self) -> LQG:
         """The LQG of the cell."""
-        return LQG(self.a, discount=self.discount, standard_deviation=self.standard_deviation)
+        limits = {"truncated": self.truncated}
+        return LQG(self.a, discount=self.discount, standard_deviation=self.standard_deviation, **limits)
 
     @property
     def name(self) -> str:
@@ -79,7 +82,8 @@ def load_lqg(profile: str) -> list[LQGCell]:
     definition = load_definition("lqg", KIND, profile)
     budget = dict(definition["profiles"][profile])
     grid = itertools.product(*(budget.pop(name) for name in ("a", "discount", "standard_deviation")))
-    shared = {name: definition[name] for name in ("start", "tolerance", "limit_over_lipschitz", "seed")} | budget
+    named = ("start", "tolerance", "limit_over_lipschitz", "seed", "truncated", "baseline")
+    shared = {name: definition[name] for name in named if name in definition} | budget
     cells = [LQGCell("lqg", tuple(definition["rules"]), *values, **shared) for values in grid]
     for cell in cells:
         _require_margin(cell)
@@ -139,5 +143,6 @@ def _one_run(cell: LQGCell, rule: str, run: int, table: StepTable, limit: int, s
         seed=(cell.seed, run),
         tolerance=cell.tolerance,
         limit=limit,
+        baseline=cell.baseline,
         progress=progress,
     )

@@ -1,5 +1,8 @@
 """Experiment definitions: the files under data/experiments, read by the package whose kind they are of."""
 
+import dataclasses
+from typing import Any
+
 import yaml
 
 from paperlib.repro import paths
@@ -37,3 +40,12 @@ def _kind(definition: dict) -> str:
 
 def _names(kind: str) -> str:
     return ", ".join(experiment_names(kind)) or "none"
+
+
+def without_defaults(run: Any) -> dict:
+    """The fields of a dataclass for a run's name, but for those that have a default and are at it.
+
+    So a field that is added with a default renames no run. A default that was ever used stays as it is.
+    """
+    values = dataclasses.asdict(run)
+    return {f.name: values[f.name] for f in dataclasses.fields(run) if values[f.name] != f.default}

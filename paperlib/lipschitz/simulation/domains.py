@@ -1,9 +1,11 @@
 """The three domains of Section 6, vectorised over runs and episodes: LQG, mass-spring-damper, ship steering.
 
 A state is a tuple of arrays, one per coordinate, all of one shape (...); actions are arrays of that shape. The limits
-are the environment's: an action beyond them is applied, and paid for, as the nearest admissible one, and a next state
-beyond them stays at the limit. So the policy's own density is that of an unlimited normal distribution, and likelihood
-ratio gradients are unbiased for the system that is simulated.
+of the state are the environment's: a next state beyond them stays at the limit. Those of the action are the policy's
+where it is `truncated`: a normal distribution restricted to the admissible actions, with the score of that one, which
+the constants of `GaussianPolicy` bound. Where it is not, the policy is an unlimited normal distribution, and an action
+beyond the limits is applied, and paid for, as the nearest admissible one; no constant bounds that policy's score.
+Likelihood ratio gradients are unbiased in either reading.
 """
 
 from __future__ import annotations
@@ -18,6 +20,7 @@ from scipy.linalg import expm, solve_discrete_lyapunov
 
 from paperlib.lipschitz.constants import MDPConstants
 from paperlib.lipschitz.policies import GaussianPolicy, PolynomialFeatures, RadialFeatures, SeparableFeatures
+from paperlib.lipschitz.simulation import truncated_normal
 
 State = tuple[np.ndarray, ...]
 
@@ -25,12 +28,14 @@ State = tuple[np.ndarray, ...]
 class Domain(ABC):
     """What simulation and step-size rules ask of a domain.
 
-    discount: gamma. standard_deviation: sigma of the policy. state_low, state_high: per coordinate. action_low,
-    action_high. features: of the policy's mean.
+    discount: gamma. standard_deviation: sigma of the policy, before it is restricted. truncated: whether the policy
+    is restricted to the admissible actions. state_low, state_high: per coordinate. action_low, action_high. features:
+    of the policy's mean, before it is restricted.
     """
 
     discount: float
     standard_deviation: float
+    truncated: bool
     state_low: tuple[float, ...]
     state_high: tuple[float, ...]
     action_low: float
@@ -60,6 +65,19 @@ class Domain(ABC):
     def applied(self, action: np.ndarray) -> np.ndarray:
         """The admissible action nearest to a drawn one."""
         return np.clip(action, self.action_low, self.action_high)
+
+    def act(self, mean: np.ndarray, z: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Applied actions from the means theta'phi(s) and standard normal numbers, and their score per feature.
+
+        The score of component i is phi_i times (a - E a) / sigma^2, or (a - mean) / sigma^2 of the action drawn where
+        the policy is not restricted.
+        """
+        sigma = self.standard_deviation
+        if not self.truncated:
+            return self.applied(mean + sigma * z), np.broadcast_to(z / sigma, np.broadcast(mean, z).shape)
+        limits = sigma, self.action_low, self.action_high
+        action = truncated_normal.draw(mean, z, *limits)
+        return action, (action - mean - truncated_normal.mean_offset(mean, *limits)) / sigma**2
 
     def step(self, state: State, action: np.ndarray) -> State:
         """The next state for admissible actions."""
@@ -97,6 +115,7 @@ class LQG(Domain):
     standard_deviation: float = 0.5
     reward_weight: float = 0.5
     limit: float = 2.0
+    truncated: bool = False
 
     features = PolynomialFeatures([(1,)])
 
@@ -156,6 +175,7 @@ class MassSpringDamper(Domain):
     position_limit: float = 1.0
     velocity_limit: float = 2.0
     action_limit: float = 3.0
+    truncated: bool = False
 
     features = PolynomialFeatures([(0, 0), (1, 0), (0, 1)])
 
@@ -269,6 +289,7 @@ class ShipSteering(Domain):
     interval: float = 25.0
     goal_radius: float = 0.2
     stray_factor: bool = False
+    truncated: bool = False
 
     start_at = (2.5, -1.0)
     state_low = (-2.0, -2.0)

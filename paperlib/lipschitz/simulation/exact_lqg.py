@@ -1,8 +1,8 @@
 """LQG with its limits solved to rounding: value function, return, gradient and optimum of the system that is simulated.
 
-The value function is a polynomial on Chebyshev points. The applied action is the drawn normal one, clipped: a density
-inside the limits, integrated by Gauss-Legendre, and an atom at each. Where clipping of the next state puts a kink into
-the integrand, the integral is split there.
+The value function is a polynomial on Chebyshev points. The applied action has a density inside the limits, integrated
+by Gauss-Legendre: of the truncated policy, or of the drawn action where that is clipped, which puts an atom at each
+limit too. Where clipping of the next state puts a kink into the integrand, the integral is split there.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from scipy.stats import norm
 
 from paperlib.lipschitz.simulation.ascent import Estimate
 from paperlib.lipschitz.simulation.domains import LQG
+from paperlib.lipschitz.simulation.truncated_normal import mean_offset
 
 _POINTS = 40  # of the value function
 _NODES = 48  # of each piece of an integral
@@ -70,22 +71,34 @@ class ExactLQG:
 
     def _averages(self, theta: float) -> tuple[np.ndarray, ...]:
         """Over actions at each point: basis at the next state (N, N) and reward (N,), each with its slope in theta."""
-        sigma, limit = self.domain.standard_deviation, self.domain.limit
-        ends = np.array([-limit, limit])
-        z = (self._actions - theta * self._states[:, None]) / sigma
-        mass = self._weights * norm.pdf(z) / sigma
-        mass_slope = mass * z / sigma * self._states[:, None]  # of the density, through the mean
-        outside = (ends - theta * self._states[:, None]) / sigma
-        atoms = np.stack([norm.cdf(outside[:, 0]), norm.sf(outside[:, 1])], axis=1)
-        atom_slope = norm.pdf(outside) / sigma * np.array([-1, 1]) * self._states[:, None]
-        actions = np.concatenate([self._actions, np.broadcast_to(ends, atoms.shape)], axis=1)
-        mass, mass_slope = np.concatenate([mass, atoms], axis=1), np.concatenate([mass_slope, atom_slope], axis=1)
+        limit = self.domain.limit
+        distribution = self._truncated if self.domain.truncated else self._clipped
+        actions, mass, mass_slope = distribution(theta * self._states[:, None])
+        mass_slope = mass_slope * self._states[:, None]  # in theta, through the mean
         state = (np.broadcast_to(self._states[:, None], actions.shape),)
         following = self.domain.step(state, actions)[0]
         basis = chebyshev.chebvander(following / limit, _POINTS - 1)
         reward = self.domain.reward(state, actions)
         average = [np.einsum("sa,sak->sk", m, basis) for m in (mass, mass_slope)]
         return *average, (mass * reward).sum(axis=1), (mass_slope * reward).sum(axis=1)
+
+    def _truncated(self, mean: np.ndarray) -> tuple[np.ndarray, ...]:
+        """Actions (N, A) and, from the means (N, 1), their masses and the slopes of these by the mean."""
+        limits = self.domain.standard_deviation, -self.domain.limit, self.domain.limit
+        density = self._weights * norm.pdf((self._actions - mean) / limits[0])
+        mass = density / density.sum(axis=1, keepdims=True)
+        score = (self._actions - mean - mean_offset(mean, *limits)) / limits[0] ** 2
+        return self._actions, mass, mass * score
+
+    def _clipped(self, mean: np.ndarray) -> tuple[np.ndarray, ...]:
+        """As `_truncated`, of the clipped normal action, with an atom at each limit."""
+        sigma, ends = self.domain.standard_deviation, np.array([-self.domain.limit, self.domain.limit])
+        z, outside = (self._actions - mean) / sigma, (ends - mean) / sigma
+        mass = self._weights * norm.pdf(z) / sigma
+        atoms = np.stack([norm.cdf(outside[:, 0]), norm.sf(outside[:, 1])], axis=1)
+        atom_slope = norm.pdf(outside) / sigma * np.array([-1, 1])
+        actions = np.concatenate([self._actions, np.broadcast_to(ends, atoms.shape)], axis=1)
+        return actions, np.concatenate([mass, atoms], axis=1), np.concatenate([mass * z / sigma, atom_slope], axis=1)
 
 
 def _scale(nodes: np.ndarray, low: float, high: float) -> np.ndarray:

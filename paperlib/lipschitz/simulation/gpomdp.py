@@ -8,6 +8,7 @@ import numpy as np
 
 from paperlib.lipschitz.simulation import compiled_rollouts
 from paperlib.lipschitz.simulation.ascent import Estimate
+from paperlib.lipschitz.simulation.compiled_rollouts import BASELINES
 from paperlib.lipschitz.simulation.domains import Domain, State
 
 RandomNumbers = tuple[State, np.ndarray]
@@ -19,23 +20,25 @@ class SimulatedReturns:
     """Returns and gradients of a domain from simulated episodes; see `paperlib.lipschitz.simulation.ascent.Returns`.
 
     episodes, steps: of one gradient estimate. seed: with run and iteration it selects the random numbers, so a run's
-    numbers do not depend on the other runs. baseline: subtract the variance-optimal baseline.
+    numbers do not depend on the other runs. baseline: one of BASELINES.
 
-    The estimate is of the return of `steps` steps. Its baseline is taken from the same episodes, which biases it by a
-    share of the order of 1 / episodes.
+    The estimate is of the return of `steps` steps. With the baseline "own" it is short by a share of the order of
+    1 / episodes, and its zero is displaced.
     """
 
     domain: Domain
     episodes: int
     steps: int
     seed: int
-    baseline: bool = True
+    baseline: str = "own"
     _kept: dict[tuple[int, int], RandomNumbers] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def __post_init__(self):
         for name in ("episodes", "steps"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, is {getattr(self, name)}")
+        if self.baseline not in BASELINES:
+            raise ValueError(f"unknown baseline {self.baseline!r}; one of {', '.join(BASELINES)}")
 
     def estimate(self, theta: np.ndarray, iteration: int) -> Estimate:
         """Gradient (R, d) and return (R,) at theta (R, d), from the random numbers of an iteration."""
@@ -66,39 +69,42 @@ class SimulatedReturns:
 
 
 def gradient_estimate(
-    domain: Domain, theta: np.ndarray, start: State, noise: np.ndarray, *, baseline: bool = True
+    domain: Domain, theta: np.ndarray, start: State, noise: np.ndarray, *, baseline: str = "own"
 ) -> Estimate:
     """GPOMDP: sum_t gamma^t E[(r_t - b_t) sum_{k <= t} grad log pi(a_k|s_k)], component by component.
 
     theta (R, d), start: coordinates (R, E), noise (T, R, E). With S the running sum of scores of a component, the
-    baseline is b_t = E[S^2 r_t] / E[S^2], zero where S is zero in every episode (as a component whose feature is zero
-    at the start). Returns the gradient (R, d) and the return (R,).
+    baseline is b_t = E[S^2 r_t] / E[S^2] over all episodes ("own"), or for each episode over the others
+    ("leave_one_out"); zero where S is zero in all of these (as a component whose feature is zero at the start).
+    Returns the gradient (R, d) and the return (R,).
     """
     columns = theta.T[:, :, None]
     scores = [np.zeros_like(noise[0]) for _ in columns]
     gradient, score, weight, state = np.zeros(theta.shape), np.zeros(len(theta)), 1.0, start
     for z in noise:
         phi = domain.feature_values(state)
-        scaled = z / domain.standard_deviation
         mean = sum(weight_i * phi_i for weight_i, phi_i in zip(columns, phi, strict=True))
-        action = domain.applied(mean + domain.standard_deviation * z)
+        action, score_per_feature = domain.act(mean, z)
         reward = domain.reward(state, action)
         score += weight * reward.mean(axis=1)
         for i, (total, phi_i) in enumerate(zip(scores, phi, strict=True)):
-            total += scaled * phi_i
+            total += score_per_feature * phi_i
             gradient[:, i] += weight * _covariance(total, reward, baseline)
         state = domain.step(state, action)
         weight *= domain.discount
     return Estimate(gradient, score)
 
 
-def _covariance(total: np.ndarray, reward: np.ndarray, baseline: bool) -> np.ndarray:
+def _covariance(total: np.ndarray, reward: np.ndarray, baseline: str) -> np.ndarray:
     """E[S (r - b)] over episodes: shape (R,)."""
     product = np.einsum("re,re->r", total, reward)
-    if baseline:
+    if baseline != "none":
         squared = total * total
-        size, weighted = squared.sum(axis=1), np.einsum("re,re->r", squared, reward)
-        product -= np.divide(weighted, size, out=np.zeros_like(size), where=size > 0) * total.sum(axis=1)
+        weighted, size = (x.sum(axis=1, keepdims=True) for x in (squared * reward, squared))
+        if baseline == "leave_one_out":
+            weighted, size = weighted - squared * reward, size - squared
+        best = np.divide(weighted, size, out=np.zeros_like(size), where=size > 0)
+        product -= (best * total).sum(axis=1)
     return product / reward.shape[1]
 
 
@@ -108,7 +114,7 @@ def expected_return(domain: Domain, theta: np.ndarray, start: State, noise: np.n
     for z in noise:
         phi = domain.feature_values(state)
         mean = sum(weight_i * phi_i for weight_i, phi_i in zip(columns, phi, strict=True))
-        action = domain.applied(mean + domain.standard_deviation * z)
+        action, _ = domain.act(mean, z)
         score += weight * domain.reward(state, action).mean(axis=1)
         state = domain.step(state, action)
         weight *= domain.discount

@@ -15,7 +15,7 @@ from numba import njit
 from numpy.polynomial import chebyshev
 
 from paperlib.lipschitz.simulation.ascent import Problem, take_step
-from paperlib.lipschitz.simulation.compiled_rollouts import kernel, one_gradient
+from paperlib.lipschitz.simulation.compiled_rollouts import BASELINES, kernel, one_gradient
 from paperlib.lipschitz.simulation.domains import LQG
 from paperlib.lipschitz.simulation.exact_lqg import ExactLQG
 
@@ -92,9 +92,11 @@ def exact_iterations(table: StepTable, start: float, tolerance: float = 0.01, li
 
 
 @_compile
-def _estimated(advance, parameters, generator, step_sizes, theta, optimum, tolerance, noise, settings, limit):
+def _estimated(
+    advance, parameters, policy, table, generator, step_sizes, theta, optimum, tolerance, noise, settings, limit
+):
     """Some iterations of one run: the parameter, how many were made, and whether it is on target."""
-    start_limit, deviation, discount = settings
+    start_limit, discount, baseline = settings
     steps, episodes = noise.shape
     here, gradient, x, y = np.empty(1), np.empty(1), np.empty(episodes), np.zeros(episodes)
     for k in range(limit):
@@ -106,7 +108,7 @@ def _estimated(advance, parameters, generator, step_sizes, theta, optimum, toler
             for e in range(episodes):
                 noise[t, e] = generator.standard_normal()
         here[0] = theta
-        one_gradient(advance, here, noise, x, y, deviation, discount, True, parameters, gradient)
+        one_gradient(advance, here, noise, x, y, discount, baseline, parameters, policy, table, gradient)
         theta += _at(step_sizes, theta) * gradient[0]
     return theta, limit, False
 
@@ -125,15 +127,16 @@ def estimated_iterations(
     seed: tuple[int, ...],
     tolerance: float = 0.01,
     limit: int = 100_000_000,
+    baseline: str = "own",
     progress: Callable[[int], None] = lambda iterations: None,
 ) -> int:
     """Updates of one run by GPOMDP until theta is within the tolerance of the optimum; -1 if `limit` are too few.
 
-    Each estimate is of `episodes` new episodes of `horizon(discount)` steps, with the variance-optimal baseline.
+    Each estimate is of `episodes` new episodes of `horizon(discount)` steps; baseline: one of `gpomdp.BASELINES`.
     """
     generator = np.random.Generator(np.random.SFC64(list(seed)))
     noise = np.empty((horizon(domain.discount), episodes))
-    settings = (domain.limit, domain.standard_deviation, domain.discount)
+    settings = (domain.limit, domain.discount, BASELINES.index(baseline))
     theta, done = start, 0
     while done < limit:
         count = min(_CHUNK, limit - done)
