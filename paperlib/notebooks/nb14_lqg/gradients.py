@@ -161,7 +161,7 @@ def variance_with_baseline(domain: LQG, parameters: np.ndarray, repetitions: int
     ratios = []
     for theta in parameters:
         spread = [
-            SimulatedReturns(domain, 50, 50, 3, baseline=use)
+            SimulatedReturns(domain, 50, 50, 3, baseline="own" if use else "none")
             .estimate(np.full((repetitions, 1), theta), 0)
             .gradient.var()
             for use in (baseline, False)
