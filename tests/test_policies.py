@@ -155,3 +155,9 @@ def test_bad_input_is_named(case):
         dataclasses.replace(POLICIES["affine"], **changes)
     with pytest.raises(ValueError, match="features"):
         POLICIES["affine"].constants([1.0, 2.0])
+
+
+@pytest.mark.parametrize("exponents", [[(0.5,)], [(1, -1)], [1, 2]])
+def test_exponents_that_are_no_natural_numbers_are_refused(exponents):
+    with pytest.raises(ValueError, match="non-negative integers"):
+        PolynomialFeatures(exponents)

@@ -130,6 +130,21 @@ def test_bad_input_is_an_error(rule, g, bound):
         rule(g, bound)
 
 
+@pytest.mark.parametrize("rule", RULES)
+@pytest.mark.parametrize(("g", "bound"), [([1.0], [1.0, 2.0]), ([1.0, 2.0], [3.0]), ([[1.0, 2.0]], [[3.0]])])
+def test_gradient_and_constants_of_unequal_length_are_refused(rule, g, bound):
+    """A norm of the constants is no vector of them."""
+    with pytest.raises(ValueError, match="one component each: gradient has"):
+        rule(g, bound)
+
+
+def test_the_bound_refuses_constants_that_are_none_and_vectors_of_unequal_length():
+    with pytest.raises(ValueError, match="not negative"):
+        improvement_bound([1.0, 1.0], [1.0, -1.0], [0.1, 0.1])
+    with pytest.raises(ValueError, match="update has 1"):
+        improvement_bound([1.0, 1.0], [1.0, 1.0], [0.1])
+
+
 def test_agss_is_equation_23():
     g = np.array([1.0, -2.0])
     normal = np.sqrt(2 * np.pi) * 0.5

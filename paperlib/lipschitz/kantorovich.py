@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-import ot
 from numpy.typing import ArrayLike
 
 _MASS_TOLERANCE = 1e-9
@@ -18,8 +17,8 @@ def kantorovich_on_line(points: ArrayLike, p: ArrayLike, q: ArrayLike) -> np.nda
     Returns shape (...). ValueError on points out of order or masses that are not probabilities.
     """
     points, p, q = (np.asarray(array, dtype=float) for array in (points, p, q))
-    if (np.diff(points) <= 0).any():
-        raise ValueError("points must be strictly ascending")
+    if not (np.diff(points) > 0).all():
+        raise ValueError("points must be numbers in strictly ascending order")
     _require_probabilities(p, q)
     between = np.abs(np.cumsum(p - q, axis=-1)[..., :-1])
     return between @ np.diff(points)
@@ -33,17 +32,22 @@ def kantorovich(points: ArrayLike, p: ArrayLike, other_points: ArrayLike, q: Arr
     p, q: probabilities, shapes (n,) and (m,).
     """
     points, other_points = np.asarray(points, dtype=float), np.asarray(other_points, dtype=float)
-    return kantorovich_by_cost(ot.dist(points, other_points, metric="cityblock"), p, q)
+    return kantorovich_by_cost(np.abs(points[:, None] - other_points).sum(axis=-1), p, q)
 
 
 def kantorovich_by_cost(distances: ArrayLike, p: ArrayLike, q: ArrayLike) -> float:
     """Distance of two distributions from the matrix of ground distances (n, m), by exact optimal transport."""
     distances, p, q = (np.ascontiguousarray(array, dtype=float) for array in (distances, p, q))
     _require_probabilities(p, q)
+    if not np.isfinite(distances).all():
+        raise ValueError("distances must be finite: a point or a distance is not a number")
+    import ot  # here, as it takes most of a second and only this needs it
+
     return float(ot.emd2(p, q, distances, numItermax=10_000_000))
 
 
 def _require_probabilities(*masses: np.ndarray) -> None:
     for mass in masses:
-        if (mass < -_MASS_TOLERANCE).any() or (np.abs(mass.sum(axis=-1) - 1) > _MASS_TOLERANCE).any():
+        # Written so that not a number, which compares false with everything, is refused.
+        if not ((mass >= -_MASS_TOLERANCE).all() and (np.abs(mass.sum(axis=-1) - 1) <= _MASS_TOLERANCE).all()):
             raise ValueError("masses must be non-negative and sum to 1")

@@ -61,8 +61,9 @@ class PolynomialFeatures(SeparableFeatures):
     """Monomials: feature i is the product of s_j to the power exponents[i][j]; 1, x, v is ((0, 0), (1, 0), (0, 1))."""
 
     def __init__(self, exponents: Sequence[Sequence[int]]):
-        self.exponents = np.array(exponents, dtype=int)
-        if self.exponents.ndim != 2 or (self.exponents < 0).any():
+        given = np.array(exponents)
+        self.exponents = given.astype(int)
+        if self.exponents.ndim != 2 or (self.exponents < 0).any() or (self.exponents != given).any():
             raise ValueError(f"exponents must be one row of non-negative integers per feature, are {exponents}")
         self.dimension, self.state_dimension = self.exponents.shape
         self.affine = bool((self.exponents.sum(axis=1) <= 1).all())

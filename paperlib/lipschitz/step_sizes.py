@@ -34,9 +34,11 @@ class StepSize:
 def improvement_bound(gradient: ArrayLike, lipschitz: ArrayLike, update: ArrayLike, norm: float = 2) -> np.ndarray:
     """Lemma 8: a lower bound of the improvement of a step, g'x - |x|_p L'|x| / 2.
 
-    gradient, lipschitz, update: shapes (..., d). norm: p, that of the distance for which the constants hold.
+    gradient, lipschitz, update: shapes (..., d). norm: p, that of the distance for which the constants hold. ValueError
+    on vectors of unequal length, or a constant that is negative or not finite.
     """
-    gradient, lipschitz, update = (np.asarray(array, dtype=float) for array in (gradient, lipschitz, update))
+    gradient, lipschitz, update = _vectors(gradient=gradient, lipschitz=lipschitz, update=update)
+    _require_constants(lipschitz)
     length = np.linalg.norm(update, ord=norm, axis=-1)
     return (gradient * update).sum(axis=-1) - 0.5 * length * (lipschitz * np.abs(update)).sum(axis=-1)
 
@@ -147,6 +149,22 @@ def agss(
     return problem.result(alpha[..., None] * np.ones_like(g), 0.5 * alpha * squared)
 
 
+def _vectors(**arrays: ArrayLike) -> list[np.ndarray]:
+    """Arrays of vectors, all of one length: a constant for each component of the gradient, and not their norm."""
+    vectors = {name: np.asarray(array, dtype=float) for name, array in arrays.items()}
+    if any(vector.ndim == 0 or vector.shape[-1] == 0 for vector in vectors.values()):
+        raise ValueError(f"{' and '.join(vectors)} must be vectors of at least one component")
+    if len({vector.shape[-1] for vector in vectors.values()}) > 1:
+        lengths = ", ".join(f"{name} has {vector.shape[-1]}" for name, vector in vectors.items())
+        raise ValueError(f"one component each: {lengths}")
+    return list(vectors.values())
+
+
+def _require_constants(lipschitz: np.ndarray) -> None:
+    if not (np.isfinite(lipschitz).all() and (lipschitz >= 0).all()):
+        raise ValueError("lipschitz must be finite and not negative")
+
+
 def _divide(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:
     """The quotient, 0 where the denominator is 0."""
     return np.divide(numerator, denominator, out=np.zeros_like(numerator), where=denominator != 0)
@@ -156,13 +174,10 @@ class _Problem:
     """Gradient and constants, checked, and each divided by its largest entry: squares neither over- nor underflow."""
 
     def __init__(self, gradient: ArrayLike, lipschitz: ArrayLike):
-        gradient, lipschitz = np.broadcast_arrays(*(np.asarray(a, dtype=float) for a in (gradient, lipschitz)))
-        if gradient.ndim == 0 or gradient.shape[-1] == 0:
-            raise ValueError("gradient and lipschitz must be vectors of at least one component")
+        gradient, lipschitz = np.broadcast_arrays(*_vectors(gradient=gradient, lipschitz=lipschitz))
         if not np.isfinite(gradient).all():
             raise ValueError("gradient must be finite")
-        if not (np.isfinite(lipschitz).all() and (lipschitz >= 0).all()):
-            raise ValueError("lipschitz must be finite and not negative")
+        _require_constants(lipschitz)
         self._gradient_scale, self._lipschitz_scale = self._scale(gradient), self._scale(lipschitz)
         self.gradient, self.lipschitz = gradient / self._gradient_scale, lipschitz / self._lipschitz_scale
 
