@@ -121,6 +121,15 @@ class TestRefinement:
         alone = torch.cat([refine_maximisers(critic, states[i : i + 1], starts[i : i + 1])[0] for i in range(4)])
         torch.testing.assert_close(together, alone, rtol=0, atol=1e-15)
 
+    def test_a_row_that_comes_to_where_the_critic_saturates_does_not_arrive(self):
+        def critic(states, actions):  # its curvature is exactly zero from about 20 on
+            return (actions.tanh() + 4.5 * actions).sum(1) + 0 * states.sum(1)
+
+        states = torch.zeros(1, 1, dtype=torch.float64)
+        reached, arrived = refine_maximisers(critic, states, torch.full((1, 1), 0.3).double())
+        assert not arrived.any() and reached.isfinite().all()
+        assert greedy_actions(critic, states, 1, bound=10.0).actions.item() == 10.0
+
     def test_a_runaway_does_not_arrive(self):
         reached, arrived = refine_maximisers(exponential, normal(2, 1), torch.zeros(2, 1, dtype=torch.float64))
         assert not arrived.any() and reached.isfinite().all()

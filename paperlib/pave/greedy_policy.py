@@ -12,7 +12,14 @@ import torch
 from torch import Tensor
 from torch.quasirandom import SobolEngine
 
-from paperlib.pave.critic_geometry import Critic, action_gradient, action_hessian, check_batch, critic_values
+from paperlib.pave.critic_geometry import (
+    Critic,
+    NoCurvatureError,
+    action_gradient,
+    action_hessian,
+    check_batch,
+    critic_values,
+)
 
 _STATES_AT_ONCE = 64  # of the search by values: 64 states times 256 actions are one batch of the critic
 _SHARES_OF_A_STEP = (1.0, 0.5, 0.125, 0.015625)
@@ -71,9 +78,9 @@ def refine_maximisers(critic: Critic, states: Tensor, actions: Tensor, *, steps:
     arrived = torch.zeros_like(actions[:, 0], dtype=torch.bool)
     moving = torch.arange(len(actions), device=actions.device)
     longest = 1 + actions.norm(dim=1)  # a row that goes astray stays finite
-    for _ in range(steps):
+    for taken in range(steps):
         s, a = states[moving], actions[moving]
-        eigenvalues, vectors = torch.linalg.eigh(action_hessian(critic, s, a))
+        eigenvalues, vectors = torch.linalg.eigh(_hessian(critic, s, a, taken))
         slopes = (vectors.mT @ action_gradient(critic, s, a)[:, :, None])[:, :, 0]
         step = -(vectors @ (slopes / _away_from_zero(eigenvalues))[:, :, None])[:, :, 0]
         actions[moving] = a + _no_longer_than(longest[moving], step)
@@ -147,9 +154,9 @@ def _best_of_each(rows: Tensor, values: Tensor, count: int) -> Tensor:
 def _ascend(critic: Critic, states: Tensor, actions: Tensor, bound: float, *, steps: int = 60) -> Tensor:
     """Climb inside the box until nothing helps: of a Newton step, a gradient step and shares of them the best."""
     actions, moving = actions.clone(), torch.arange(len(actions), device=actions.device)
-    for _ in range(steps):
+    for taken in range(steps):
         s, a = states[moving], actions[moving]
-        newton, gradient = _ascent_directions(critic, s, a, bound)
+        newton, gradient = _ascent_directions(critic, s, a, bound, taken)
         trials = [a + share * step for step in (newton, gradient) for share in _SHARES_OF_A_STEP]
         trials = torch.stack([a, *trials]).clamp(-bound, bound)
         values = torch.stack([_values(critic, s, trial) for trial in trials])
@@ -160,7 +167,9 @@ def _ascend(critic: Critic, states: Tensor, actions: Tensor, bound: float, *, st
     return actions
 
 
-def _ascent_directions(critic: Critic, states: Tensor, actions: Tensor, bound: float) -> tuple[Tensor, Tensor]:
+def _ascent_directions(
+    critic: Critic, states: Tensor, actions: Tensor, bound: float, taken: int
+) -> tuple[Tensor, Tensor]:
     """A Newton and a gradient step, both at most half the box long, in the coordinates that no face holds.
 
     Newton's takes the absolute values of the eigenvalues, so that it points uphill at saddles and minima too. Beside a
@@ -169,12 +178,23 @@ def _ascent_directions(critic: Critic, states: Tensor, actions: Tensor, bound: f
     gradient = action_gradient(critic, states, actions)
     held = ((actions >= bound) & (gradient > 0)) | ((actions <= -bound) & (gradient < 0))
     free = (~held).to(gradient)
-    hessian = action_hessian(critic, states, actions) * free[:, :, None] * free[:, None, :]
+    hessian = _hessian(critic, states, actions, taken) * free[:, :, None] * free[:, None, :]
     eigenvalues, vectors = torch.linalg.eigh(hessian - torch.diag_embed(1 - free))
     slopes = vectors.mT @ (gradient * free)[:, :, None]
     newton = free * (vectors @ (slopes / _away_from_zero(eigenvalues).abs()[:, :, None]))[:, :, 0]
     half = torch.full_like(actions[:, 0], 0.5 * bound)
     return _no_longer_than(half, newton), _no_longer_than(half, gradient * free)
+
+
+def _hessian(critic: Critic, states: Tensor, actions: Tensor, taken: int) -> Tensor:
+    """H_aa after `taken` steps. A critic that has none is refused at the first; later it is that the last rows on their
+    way have come to where the critic saturates, and there it is zero."""
+    try:
+        return action_hessian(critic, states, actions)
+    except NoCurvatureError:
+        if taken == 0:
+            raise
+        return actions.new_zeros(*actions.shape, actions.shape[1])
 
 
 def _no_longer_than(length: Tensor, step: Tensor) -> Tensor:
@@ -186,7 +206,7 @@ def _no_longer_than(length: Tensor, step: Tensor) -> Tensor:
 def _away_from_zero(eigenvalues: Tensor) -> Tensor:
     """The eigenvalues (B, d), those that are rounding replaced by the smallest number that is not."""
     floor = torch.finfo(eigenvalues.dtype).eps * eigenvalues.abs().amax(dim=1, keepdim=True)
-    floor = floor.clamp_min(torch.finfo(eigenvalues.dtype).tiny)
+    floor = floor.clamp_min(torch.finfo(eigenvalues.dtype).tiny ** 0.25)  # a step over it has a norm
     return torch.where(eigenvalues.abs() > floor, eigenvalues, torch.where(eigenvalues > 0, floor, -floor))
 
 
