@@ -1,24 +1,15 @@
-"""The measurements behind notebook 01 see a wrong formula, and refuse bad input."""
-
-import math
+"""The routes behind notebook 01 agree with closed forms, and refuse bad input."""
 
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from paperlib.notebooks.nb01_implicit_policy_jacobian import measures as lemma
-from paperlib.pave.critic_geometry import implicit_policy_jacobian
+from paperlib.notebooks.shared.interior_maxima import InteriorMaxima, finite_difference_jacobian, interior_maxima
+from paperlib.notebooks.shared.numerics import relative_difference
+from paperlib.notebooks.shared.trained_critics import TrainedCritic, trained_critics
+from paperlib.pave.critic_geometry import action_gradient, implicit_policy_jacobian
 from paperlib.pave.example_critics import ConcaveCritic, QuadraticCritic, random_network
-from paperlib.repro import verdicts
-from paperlib.repro.claims import load_claims
-
-CLAIMS = load_claims()
-STEP = 3e-6
-
-
-def verdict(claim_id, measured, corrected=None):
-    return verdicts.decide(CLAIMS[claim_id], measured, corrected, "", "any").verdict
+from paperlib.pave.greedy_policy import NoMaximumError, greedy_actions
 
 
 def normal(*shape, seed=0):
@@ -27,23 +18,22 @@ def normal(*shape, seed=0):
 
 @pytest.fixture(scope="module")
 def quadratic():
-    # d_s = d_a and a non-symmetric coupling: a transposed formula has the right shape and a wrong value.
     root = normal(3, 3, seed=1)
-    critic = QuadraticCritic(root @ root.mT + torch.eye(3), normal(3, 3, seed=2), normal(3, seed=3))
-    states = normal(5, 3, seed=4)
-    return lemma.InteriorMaxima("quadratic", critic, states, critic.maximiser(states).detach(), math.inf)
+    critic = QuadraticCritic(root @ root.mT + torch.eye(3), normal(3, 4, seed=2), normal(3, seed=3))
+    states = normal(5, 4, seed=4)
+    return InteriorMaxima("quadratic", critic, states, critic.maximiser(states).detach(), 8.0)
 
 
 @pytest.fixture(scope="module")
 def concave():
     critic, states = ConcaveCritic(3, 3, seed=1), normal(5, 3, seed=5)
-    return lemma.InteriorMaxima("concave", critic, states, critic.maximiser(states).detach(), 1.0)
+    return InteriorMaxima("concave", critic, states, critic.maximiser(states).detach(), 1.0)
 
 
 @pytest.fixture(scope="module")
 def network():
     critic = random_network(3, 1, hidden=(32, 32), seed=4)
-    return lemma.interior_maxima("network", critic, normal(12, 3, seed=6), 1, bound=30.0, starts=8)
+    return interior_maxima("network", critic, normal(12, 3, seed=6), 1, bound=30.0)
 
 
 @pytest.fixture(params=["quadratic", "concave", "network"])
@@ -51,217 +41,37 @@ def maxima(request):
     return request.getfixturevalue(request.param)
 
 
-def finite_difference_error(maxima, formula):
-    return lemma.relative_difference(maxima.jacobian(formula), lemma.finite_difference_jacobian(maxima, STEP))
+def lemma_1(maxima):
+    return implicit_policy_jacobian(maxima.mixed, maxima.action)
 
 
-class TestLemma:
-    def test_three_independent_routes_agree_with_the_formula(self, maxima):
+class TestRoutes:
+    def test_differences_and_an_unrolled_solver_agree_with_the_lemma(self, maxima):
         some = maxima.thinned(3)
-        errors = {
-            "differences": finite_difference_error(maxima, implicit_policy_jacobian),
-            "unrolled": lemma.relative_difference(lemma.unrolled_jacobians(some, 80)[-1], some.jacobian()),
-        }
-        assert verdict("pave.lemma1.formula", errors) == verdicts.HOLDS
+        assert relative_difference(some.jacobian, lemma_1(some)) < 1e-7
+        assert relative_difference(lemma.unrolled_jacobians(some, 80)[-1], lemma_1(some)) < 1e-7
 
-    @pytest.mark.parametrize(
-        "mutation",
-        [
-            lambda mixed, action: torch.linalg.solve(action, mixed),  # sign
-            lambda mixed, action: -2 * torch.linalg.solve(action, mixed),  # factor
-            lambda mixed, action: -action @ mixed,  # no inverse
-            lambda mixed, action: -torch.linalg.solve(action, mixed.mT),  # transposed coupling
-            lambda mixed, action: -torch.linalg.solve(action, mixed).mT,  # transposed result
-            lambda mixed, action: -mixed @ torch.linalg.inv(action),  # order of the product
-            lambda mixed, action: -mixed / action.diagonal(dim1=1, dim2=2)[:, :, None],  # diagonal only
-        ],
-        ids=["sign", "factor", "no_inverse", "transposed_coupling", "transposed", "order", "diagonal"],
-    )
-    def test_a_wrong_formula_is_caught(self, quadratic, mutation):
-        assert verdict("pave.lemma1.formula", finite_difference_error(quadratic, mutation)) == verdicts.DOES_NOT_HOLD
+    def test_an_extrapolated_difference_is_of_fourth_order(self, concave):
+        exact = concave.critic.policy_jacobian(concave.states).detach()
+        errors = [relative_difference(lemma.extrapolated_jacobian(concave, h), exact) for h in (4e-2, 2e-2)]
+        assert errors[0] / errors[1] == pytest.approx(16, rel=0.1)
 
-    @pytest.mark.parametrize(
-        "mutation",
-        [lambda h, g, j: h - g @ j, lambda h, g, j: h + g.mT @ j.mT, lambda h, g, j: 2 * h + g @ j],
-        ids=["sign", "transposed", "factor"],
-    )
-    def test_a_wrong_total_derivative_is_caught(self, quadratic, mutation):
-        right = lemma.total_derivative_residual(quadratic, STEP)
-        assert verdict("pave.lemma1.total_derivative", right) == verdicts.HOLDS
-        wrong = lemma.total_derivative_residual(quadratic, STEP, mutation)
-        assert verdict("pave.lemma1.total_derivative", wrong) == verdicts.DOES_NOT_HOLD
+    def test_maximisers_found_by_values_are_the_known_ones(self, concave):
+        found = lemma.maximisers_by_values(concave.critic, concave.states, 3, bound=1.0)
+        torch.testing.assert_close(found.actions, concave.actions, rtol=0, atol=1e-8)
 
-    def test_maximisers_found_by_values_have_no_gradient_left(self, concave):
-        found = lemma.maximisers_by_values(concave.critic, concave.states, 3)
-        assert verdict("pave.lemma1.first_order_condition", lemma.first_order_residual(found)) == verdicts.HOLDS
-
-    def test_the_first_order_condition_fails_on_a_face_of_the_box(self, quadratic):
-        bound = 0.5 * quadratic.actions.abs().max().item()
+    def test_projected_gradient_steps_find_the_best_action_of_a_box(self, quadratic):
         starts = torch.zeros_like(quadratic.actions)
-        best = lemma.box_maximiser(quadratic.critic, quadratic.states, starts, bound=bound, rate=0.1)
-        at_face = lemma.InteriorMaxima("box", quadratic.critic, quadratic.states, best, bound)
-        residual = lemma.first_order_residual(at_face)
-        assert verdict("pave.lemma1.first_order_condition", residual) == verdicts.DOES_NOT_HOLD
+        best = lemma.box_maximiser(quadratic.critic, quadratic.states, starts, bound=0.5, rate=0.1)
+        expected = greedy_actions(quadratic.critic, quadratic.states, 3, bound=0.5)
+        assert not expected.interior.all()
+        torch.testing.assert_close(best, expected.actions, rtol=0, atol=1e-6)
 
-    def test_central_differences_of_a_smooth_maximiser_converge_with_order_two(self, concave):
-        steps = [4e-3, 2e-3, 1e-3]
-        reference = lemma.extrapolated_jacobian(concave, 1e-3)
-        slope = lemma.log_log_slope(steps, lemma.difference_errors(concave, steps, reference))
-        assert verdict("pave.lemma1.differentiable_maximiser", slope) == verdicts.HOLDS
-
-    def test_a_wrong_reference_leaves_no_slope(self, concave):
-        steps = [4e-3, 2e-3, 1e-3]
-        slope = lemma.log_log_slope(steps, lemma.difference_errors(concave, steps, 2 * concave.jacobian()))
-        assert verdict("pave.lemma1.differentiable_maximiser", slope) == verdicts.DOES_NOT_HOLD
-
-
-class TestGeometricReading:
-    def test_sensitivity_scales_with_coupling_over_curvature(self, maxima):
-        error = lemma.scaling_error(maxima.thinned(2), [0.5, 2.0], STEP)
-        assert verdict("pave.lemma1.coupling_times_inverse_curvature", error) == verdicts.HOLDS
-
-    @pytest.mark.parametrize("law", [lambda a, b: b / a, lambda a, b: a * b, lambda a, b: a, lambda a, b: a / b**2])
-    def test_a_wrong_scaling_law_is_caught(self, concave, law):
-        error = lemma.scaling_error(concave.thinned(2), [0.5, 2.0], STEP, law)
-        assert verdict("pave.lemma1.coupling_times_inverse_curvature", error) == verdicts.DOES_NOT_HOLD
-
-    @pytest.mark.parametrize("case", [lemma.flat_quadratic, lemma.flat_quartic])
-    def test_sensitivity_is_inverse_to_curvature_only_if_the_coupling_stays(self, case):
-        curvatures = [1e-1, 1e-2, 1e-3]
-        error = lemma.driven_limit_error(case(1e-3))
-        slope, _ = lemma.sensitivity_slope(case, curvatures)
-        assert verdict("pave.lemma1.flatness_amplifies", slope, error) == verdicts.HOLDS
-        slope, _ = lemma.sensitivity_slope(case, curvatures, coupling=lambda curvature: curvature)
-        assert verdict("pave.lemma1.flatness_amplifies", slope, 1.0) == verdicts.DOES_NOT_HOLD
-
-    FAMILIES = (lemma.flat_quadratic, lemma.flat_quartic, lemma.undriven_quadratic)
-
-    def flatness(self, **drive):
-        slopes = {case.__name__: lemma.sensitivity_slope(case, [1e-2, 1e-3, 1e-4])[0] for case in self.FAMILIES}
-        errors = {case.__name__: lemma.driven_limit_error(case(1e-4), **drive) for case in self.FAMILIES}
-        return verdict("pave.lemma1.flatness_amplifies", slopes, errors)
-
-    def test_a_flat_direction_that_no_coupling_drives_does_not_amplify(self):
-        assert lemma.sensitivity_slope(lemma.undriven_quadratic, [1e-1, 1e-4])[1] == pytest.approx([1.0, 1.0])
-        assert self.flatness() == verdicts.CORRECTED
-
-    @pytest.mark.parametrize(
-        "drive",
-        [
-            lambda mixed, u: torch.linalg.matrix_norm(mixed, ord=2),  # whatever the direction
-            lambda mixed, u: lemma.coupling_along(mixed, u.flip(1)),  # the other direction
-            lambda mixed, u: 2 * lemma.coupling_along(mixed, u),  # factor
-        ],
-        ids=["no_direction", "other_direction", "factor"],
-    )
-    def test_a_wrong_limit_of_the_sensitivity_is_caught(self, drive):
-        assert self.flatness(drive=drive) == verdicts.DOES_NOT_HOLD
-
-    @pytest.mark.parametrize(
-        "amplification",
-        [
-            lambda h: -torch.linalg.eigvalsh(h)[:, -1],  # no inverse
-            lambda h: 1 / -torch.linalg.eigvalsh(h)[:, 0],  # the steepest direction
-            lambda h: 2 / -torch.linalg.eigvalsh(h)[:, -1],  # factor
-        ],
-        ids=["no_inverse", "steepest", "factor"],
-    )
-    def test_a_wrong_amplification_is_caught(self, amplification):
-        maxima = lemma.flat_quadratic(1e-2)
-        claim = "pave.lemma1.hypersensitive_to_gradient_change"
-        assert verdict(claim, lemma.displacement_ratio(maxima).item()) == verdicts.HOLDS
-        assert verdict(claim, lemma.displacement_ratio(maxima, amplification).item()) == verdicts.DOES_NOT_HOLD
-
-
-class TestDefiniteness:
-    CLAIM = "pave.lemma1.strict_maximum_negative_definite"
-
-    def measured(self, test=lemma.second_derivative_test):
-        signs = [(-1, -1), (1, -3), (1, 1)]
-        points = [p for i, s in enumerate(signs) for p in lemma.stationary_points(30, signs=s, cubic=1.0, seed=i)]
-        maxima = points[:30] + lemma.stationary_points(75, signs=(-1, 0), cubic=0.0, seed=9)
-        largest = lemma.curvature_of_strict_maxima(maxima)
-        beaten = lemma.failures_of_converse(points, test)["failures"]
-        return largest, {"largest eigenvalue": largest, "beaten": beaten}
-
-    def test_degenerate_maxima_refute_the_printed_claim_and_the_correction_holds(self):
-        assert verdict(self.CLAIM, *self.measured()) == verdicts.CORRECTED
-
-    @pytest.mark.parametrize(
-        "test",
-        [
-            lambda h: torch.linalg.eigvalsh(h)[:, -1] > 1e-9,  # sign
-            lambda h: h.diagonal(dim1=1, dim2=2).sum(1) < 0,  # trace in place of the largest eigenvalue
-            lambda h: torch.linalg.eigvalsh(h)[:, 0] < -1e-9,  # the smallest eigenvalue
-        ],
-        ids=["sign", "trace", "smallest"],
-    )
-    def test_a_wrong_second_derivative_test_is_caught(self, test):
-        assert verdict(self.CLAIM, *self.measured(test)) == verdicts.DOES_NOT_HOLD
-
-    def test_a_point_that_is_no_maximum_is_refused_as_a_case(self):
-        with pytest.raises(ValueError, match="stationary 0 holds a point that is no strict maximum"):
-            lemma.curvature_of_strict_maxima(lemma.stationary_points(1, signs=(1, -3), cubic=0.0, seed=0))
-
-
-class TestBoundary:
-    @settings(max_examples=3, deadline=None)
-    @given(seed=st.integers(0, 1000))
-    def test_held_coordinates_stay_and_free_ones_follow_the_reduced_lemma(self, seed):
-        root = normal(2, 2, seed=seed)
-        critic = QuadraticCritic(root @ root.mT + torch.eye(2), 2 * normal(2, 3, seed=seed + 1))
-        states = normal(4, 3, seed=seed + 2)
-        rate = 1 / torch.linalg.matrix_norm(critic.curvature.detach(), ord=2).item()
-
-        def solve(at):
-            starts = torch.zeros(len(at), 2, dtype=torch.float64)
-            return lemma.box_maximiser(critic, at, starts, bound=0.5, rate=rate)
-
-        best = solve(states)
-        active = best.abs() >= 0.5
-        hessians = lemma.InteriorMaxima("box", critic, states, best, 0.5).hessians()
-        shifts = 1e-6 * torch.cat([torch.eye(3), -torch.eye(3)]).double()
-        ahead, behind = solve((states + shifts[:, None]).flatten(0, 1)).view(2, 3, 4, 2)
-        expected = lemma.constrained_policy_jacobian(*hessians, active)
-        torch.testing.assert_close(((ahead - behind) / 2e-6).permute(1, 2, 0), expected, atol=1e-6, rtol=1e-6)
-
-    def test_a_mask_of_the_wrong_kind_is_refused(self):
-        mixed, action = torch.ones(1, 2, 3), -torch.eye(2)[None]
-        with pytest.raises(ValueError, match="active must be bool of shape"):
-            lemma.constrained_policy_jacobian(mixed, action, torch.ones(1, 2))
-
-
-class TestLearnedPolicy:
-    @settings(max_examples=20, deadline=None)
-    @given(seed=st.integers(0, 10_000), size=st.integers(1, 4))
-    def test_no_policy_beats_the_action_gap_inequality(self, seed, size):
-        excess = lemma.action_gap_excess(normal(12, size, seed=seed), 2 * normal(12, size, seed=seed + 1))
-        assert verdict("pave.greedy.smoother_means_suboptimal", excess) == verdicts.HOLDS
-
-    @pytest.mark.parametrize("bound", [lambda best, own: best + own, lambda best, own: 2 * best - own])
-    def test_a_wrong_action_gap_bound_is_caught(self, bound):
-        policy, best = normal(50, 2, seed=1), normal(50, 2, seed=2)
-        claim = "pave.greedy.smoother_means_suboptimal"
-        assert verdict(claim, lemma.action_gap_excess(policy, best)) == verdicts.HOLDS
-        assert verdict(claim, lemma.action_gap_excess(policy, best, bound)) == verdicts.DOES_NOT_HOLD
-
-    @pytest.mark.parametrize(
-        "mutation",
-        [
-            lambda j, g: -lemma.policy_gradient_product(j, g),
-            lambda j, g: len(g) * lemma.policy_gradient_product(j, g),
-            lambda j, g: lemma.policy_gradient_product(j, g.flip(1)),
-            lambda j, g: lemma.policy_gradient_product(j, g.sign()),
-        ],
-        ids=["sign", "sum_for_mean", "wrong_coordinate", "gradient_sign_only"],
-    )
-    def test_a_wrong_policy_gradient_is_caught(self, mutation):
-        torch.manual_seed(0)
-        policy = torch.nn.Sequential(torch.nn.Linear(3, 8), torch.nn.SiLU(), torch.nn.Linear(8, 2), torch.nn.Tanh())
-        arguments = policy.double(), random_network(3, 2, hidden=(16,)), normal(6, 3)
-        claim = "pave.greedy.actor_driven_by_action_gradient"
-        assert verdict(claim, lemma.policy_gradient_difference(*arguments)) == verdicts.HOLDS
-        assert verdict(claim, lemma.policy_gradient_difference(*arguments, mutation)) == verdicts.DOES_NOT_HOLD
+    def test_the_explicit_parameter_jacobian_of_a_linear_policy_is_known(self):
+        policy, states = torch.nn.Linear(3, 2).double(), normal(4, 3)
+        found = lemma.parameter_jacobian(policy, states)
+        weights, offsets = torch.einsum("ij,bk->bijk", torch.eye(2).double(), states).flatten(2), torch.eye(2).double()
+        torch.testing.assert_close(found, torch.cat([weights, offsets.expand(4, -1, -1)], dim=2))
 
     def test_policy_jacobian_of_a_linear_policy_is_its_weight(self):
         policy = torch.nn.Linear(3, 2).double()
@@ -269,43 +79,89 @@ class TestLearnedPolicy:
         torch.testing.assert_close(lemma.policy_jacobian(policy, normal(4, 3)), expected)
 
 
+class TestCritics:
+    def test_a_rescaled_critic_has_the_same_maximiser_and_scaled_hessians(self, maxima):
+        some = maxima.thinned(2)
+        scaled = lemma.rescaled(some, 2.0, 0.5)
+        assert action_gradient(scaled.critic, some.states, some.actions).abs().max() < 1e-9
+        torch.testing.assert_close(scaled.mixed, 2.0 * some.mixed)
+        torch.testing.assert_close(scaled.action, 0.5 * some.action)
+
+    @pytest.mark.parametrize("case", [lemma.flat_quadratic, lemma.flat_quartic, lemma.undriven_quadratic])
+    def test_a_flat_critic_is_as_flat_as_it_says_at_a_maximiser(self, case):
+        maxima = case(1e-3)
+        assert action_gradient(maxima.critic, maxima.states, maxima.actions).abs().max() < 1e-12
+        assert torch.linalg.eigvalsh(maxima.action)[0, -1].item() == pytest.approx(-1e-3)
+        assert torch.equal(maxima.mixed, case(1e-1).mixed)  # the coupling stays
+
+    def test_a_push_moves_the_maximiser_of_a_quadratic_by_the_inverse_hessian(self, quadratic):
+        push = 0.1 * normal(5, 3, seed=7)
+        expected = torch.linalg.solve(quadratic.critic.curvature.detach(), push.mT).mT.norm(dim=1)
+        torch.testing.assert_close(lemma.displacement(quadratic, push), expected)
+
+    @pytest.mark.parametrize("signs, beaten", [((-1, -1), False), ((-1, 0), False), ((1, -3), True), ((1, 1), True)])
+    def test_only_maxima_are_beaten_by_no_nearby_action(self, signs, beaten):
+        for point in lemma.stationary_points(10, signs=signs, cubic=0.0, seed=0):
+            assert action_gradient(point.critic, point.states, point.actions).abs().max() < 1e-12
+            assert lemma.beaten_nearby(point).item() is beaten
+
+    def test_a_point_that_is_no_maximum_is_refused_as_a_case(self):
+        with pytest.raises(ValueError, match="stationary 0 holds a point that is no strict maximum"):
+            lemma.curvature_of_strict_maxima(lemma.stationary_points(1, signs=(1, -3), cubic=0.0, seed=0))
+
+
+class TestStatesOfAPath:
+    def test_they_are_spread_over_the_way_and_not_over_time(self):
+        standing, going = torch.zeros(900, 1).double(), torch.linspace(0, 1, 100).double()[:, None]
+        case = TrainedCritic("line", "Base", None, None, torch.cat([standing, going]), torch.zeros(1000, 1))
+        path = case.along_path(11)
+        torch.testing.assert_close(path[:, 0], torch.linspace(0, 1, 11).double(), rtol=0, atol=0.011)
+        assert (case.spread(11) == 0).sum() >= 9
+
+    def test_an_episode_gives_states_actions_and_names(self):
+        case = next(case for case in trained_critics(episodes=1) if case.label == "reacher PAVE")
+        assert case.states.shape == (50, 10) and case.actions.shape == (50, 2)
+        assert case.actions.abs().max() <= 1 and case.actions.dtype == torch.float64
+        torch.testing.assert_close(case.policy(case.states).detach(), case.actions, rtol=0, atol=1e-5)
+        assert len(case.spread(7)) == 7 and len(case.spread(1000)) == 50
+
+    def test_no_episodes_and_no_states(self):
+        with pytest.raises(ValueError, match="at least one episode"):
+            trained_critics(episodes=0)
+        case = TrainedCritic("line", "Base", None, None, normal(3, 2), normal(3, 1))
+        with pytest.raises(ValueError, match="at least one state"):
+            case.spread(0)
+        with pytest.raises(ValueError, match="two ends"):
+            case.along_path(1)
+
+
 class TestBadInput:
-    def test_newton_names_the_row_that_does_not_settle(self):
-        def runaway(states, actions):  # its gradient has no root
-            return actions.exp().sum(1) + 0 * states.sum(1)
-
-        with pytest.raises(lemma.NoMaximumError, match="row 0"):
-            lemma.newton_maximiser(runaway, normal(2, 1), torch.zeros(2, 1, dtype=torch.float64))
-
     def test_a_critic_without_interior_maximum_is_named(self):
-        with pytest.raises(lemma.NoMaximumError, match="slope: none of 3 states"):
-            lemma.interior_maxima("slope", lambda s, a: a.exp().sum(1) + 0 * s.sum(1), normal(3, 2), 1)
+        with pytest.raises(NoMaximumError, match="slope: none of 3 states"):
+            interior_maxima("slope", lambda s, a: a.exp().sum(1) + 0 * s.sum(1), normal(3, 2), 1)
 
     def test_derivative_free_search_reports_a_maximum_on_the_boundary(self):
-        with pytest.raises(lemma.NoMaximumError, match="none of 3 states"):
-            lemma.maximisers_by_values(lambda s, a: a.sum(1) + 0 * s.sum(1), normal(3, 2), 1)
+        with pytest.raises(NoMaximumError, match="none of 3 states"):
+            lemma.maximisers_by_values(lambda s, a: a.sum(1) + 0 * s.sum(1), normal(3, 2), 1, bound=1.0)
 
-    @pytest.mark.parametrize("step", [0.0, -1e-3, math.nan])
-    def test_a_difference_step_must_be_positive(self, quadratic, step):
-        with pytest.raises(ValueError, match="step must be above 0"):
-            lemma.finite_difference_jacobian(quadratic, step)
+    def test_a_push_that_leaves_no_maximum_is_an_error(self):
+        def critic(states, actions):  # concave to the right of 0 only, its maximum at artanh of the root of 1/2
+            return (actions.tanh() - actions / 2).sum(1) + 0 * states.sum(1)
+
+        best = torch.tensor([[0.5**0.5]], dtype=torch.float64).atanh()
+        at = InteriorMaxima("peak", critic, torch.zeros(1, 1).double(), best, 3.0)
+        with pytest.raises(NoMaximumError, match="peak: row 0 has no maximum left"):
+            lemma.displacement(at, torch.full((1, 1), 5.0).double())
 
     def test_an_unrolled_solver_needs_an_iteration(self, quadratic):
         with pytest.raises(ValueError, match="iterations must be at least 1"):
             lemma.unrolled_jacobians(quadratic, 0)
 
-    def test_relative_difference_refuses_other_shapes_and_zero_references(self):
-        with pytest.raises(ValueError, match="shapes differ"):
-            lemma.relative_difference(torch.ones(1, 2, 2), torch.ones(1, 2, 3))
-        with pytest.raises(ValueError, match="reference is zero at row 0"):
-            lemma.relative_difference(torch.ones(1, 2, 2), torch.zeros(1, 2, 2))
-
-    @pytest.mark.parametrize("x, y", [([1.0], [1.0]), ([1.0, 2.0], [1.0, 0.0]), ([1.0, 2.0], [1.0, 2.0, 3.0])])
-    def test_a_log_log_slope_needs_pairs_of_positive_numbers(self, x, y):
-        with pytest.raises(ValueError, match="log-log slope"):
-            lemma.log_log_slope(x, y)
-
     def test_projected_gradient_reports_that_it_has_not_settled(self, quadratic):
         starts = torch.zeros_like(quadratic.actions)
-        with pytest.raises(lemma.NoMaximumError, match="not settled"):
+        with pytest.raises(NoMaximumError, match="not settled"):
             lemma.box_maximiser(quadratic.critic, quadratic.states, starts, bound=1.0, rate=10.0)
+
+    def test_a_difference_step_must_be_positive(self, quadratic):
+        with pytest.raises(ValueError, match="step must be above 0"):
+            finite_difference_jacobian(quadratic, 0.0)

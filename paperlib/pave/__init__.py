@@ -1,4 +1,4 @@
-"""PAVE: critic geometry, the three losses, actor-side baselines, batched TD3 and SAC, evaluation."""
+"""PAVE: critic geometry, the greedy policy, the three losses, actor-side baselines, batched TD3 and SAC, evaluation."""
 
 from paperlib.pave.critic_geometry import (
     IndefiniteHessianError,
@@ -10,20 +10,32 @@ from paperlib.pave.critic_geometry import (
     mixed_hessian,
     policy_lipschitz_bound,
 )
+from paperlib.pave.greedy_policy import (
+    GreedyActions,
+    NoMaximumError,
+    greedy_actions,
+    greedy_jacobian,
+    refine_maximisers,
+)
 from paperlib.pave.losses import PaveLosses, pave_losses
 from paperlib.pave.smoothness import amplitude_spectrum, smoothness
 
 __all__ = [
+    "GreedyActions",
     "IndefiniteHessianError",
     "NoCurvatureError",
+    "NoMaximumError",
     "PaveLosses",
     "PolicyLipschitzBound",
     "action_gradient",
     "action_hessian",
     "amplitude_spectrum",
+    "greedy_actions",
+    "greedy_jacobian",
     "implicit_policy_jacobian",
     "mixed_hessian",
     "pave_losses",
     "policy_lipschitz_bound",
+    "refine_maximisers",
     "smoothness",
 ]

@@ -12,17 +12,14 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from paperlib.notebooks.nb01_implicit_policy_jacobian.measures import (
-    Critic,
-    InteriorMaxima,
-    TrainedCase,
-    interior_maxima,
-)
-from paperlib.pave.critic_geometry import implicit_policy_jacobian
+from paperlib.notebooks.shared.interior_maxima import InteriorMaxima, interior_maxima
+from paperlib.notebooks.shared.trained_critics import TrainedCritic
+from paperlib.pave.critic_geometry import Critic, implicit_policy_jacobian
 from paperlib.repro.figures import colours
 
 _ACTIONS = torch.linspace(-1, 1, 121, dtype=torch.float64)
-_MARKERS = {"base": "o", "pave": "^"}
+_LEAST_SENSITIVITY, _LARGEST_RATIO = 0.05, 20.0  # beyond them an actor at the end of its tanh would set the axes
+_MARKERS = {"Base": "o", "PAVE": "^"}
 
 
 def advantage_map(axes: Axes, critic: Critic, x: Tensor, states: Tensor, actions: Tensor = _ACTIONS) -> Tensor:
@@ -40,7 +37,7 @@ def advantage_map(axes: Axes, critic: Critic, x: Tensor, states: Tensor, actions
     return actions[values.argmax(1)]
 
 
-def ridges(cases: Sequence[TrainedCase], *, low: float, high: float, tangents: int) -> Figure:
+def ridges(cases: Sequence[TrainedCritic], *, low: float, high: float, tangents: int) -> Figure:
     """Q of the pendulum critics over angle and torque at rest, the maximiser, and Lemma 1's slope at
     `tangents` of the angles."""
     figure, panels = plt.subplots(1, len(cases), figsize=(5.2 * len(cases), 4.4), sharey=True, squeeze=False)
@@ -48,13 +45,13 @@ def ridges(cases: Sequence[TrainedCase], *, low: float, high: float, tangents: i
         angles = torch.linspace(low, high, 81, dtype=torch.float64)
         advantage_map(axes, case.critic, angles, _at_rest(angles))
         found = interior_maxima(case.label, case.critic, _at_rest(angles), 1)
-        ridge = torch.atan2(found.states[:, 1], found.states[:, 0])
-        axes.plot(ridge, found.actions[:, 0], "k-", lw=2, label="maximiser $a^*$, by Newton")
-        with torch.no_grad():
-            axes.plot(angles, case.policy(_at_rest(angles))[:, 0], "--", color="C1", lw=2, label=r"actor $\pi_\phi$")
         _tangent_lines(axes, found.thinned(tangents), length=0.4 * (high - low))
-        axes.set(title=case.method.replace("base", "Base").replace("pave", "PAVE"), xlabel="angle from upright (rad)")
-        axes.set(ylim=(-1, 1), xlim=(low, high))
+        ridge = torch.atan2(found.states[:, 1], found.states[:, 0])
+        axes.plot(ridge, found.actions[:, 0], "k-", lw=1.5, label="maximiser $a^*$, by Newton")
+        with torch.no_grad():
+            axes.plot(angles, case.policy(_at_rest(angles))[:, 0], "--", color="C2", lw=2, label=r"actor $\pi_\phi$")
+        axes.set(title=case.method, xlabel="angle from upright (rad)", ylim=(-1, 1), xlim=(low, high))
+        axes.set_xticks([0.0, 0.1, 0.2])
     panels[0][0].set_ylabel("action (scaled torque)")
     handles, labels = panels[0][0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=3, frameon=False)
@@ -69,13 +66,13 @@ def _at_rest(angles: Tensor) -> Tensor:
 def _tangent_lines(axes: Axes, found: InteriorMaxima, *, length: float) -> None:
     angles = torch.atan2(found.states[:, 1], found.states[:, 0])
     direction = torch.stack([-angles.sin(), angles.cos(), torch.zeros_like(angles)], dim=1)
-    slopes = (found.jacobian(implicit_policy_jacobian) @ direction[:, :, None])[:, 0, 0]
+    slopes = (implicit_policy_jacobian(found.mixed, found.action) @ direction[:, :, None])[:, 0, 0]
     for i, (angle, action, slope) in enumerate(zip(angles, found.actions[:, 0], slopes, strict=True)):
         reach = length / (1 + (slope * length) ** 2) ** 0.5  # of like length on the page, whatever the slope
         ends = torch.stack([angle - reach / 2, angle + reach / 2])
         label = "slope by Lemma 1" if i == 0 else None
-        axes.plot(ends, action + slope * (ends - angle), color="C3", lw=2, label=label)
-        axes.plot(angle, action, "o", color="C3", ms=6)
+        axes.plot(ends, action + slope * (ends - angle), color="C3", lw=5, alpha=0.75, label=label)
+        axes.plot(angle, action, "o", color="C3", ms=8, clip_on=False)
 
 
 def accuracy(
@@ -112,7 +109,9 @@ def flatness(curvatures: Sequence[float], norms: Mapping[str, Sequence[float]], 
     right.set(ylabel="displacement of the maximiser", title="a gradient change of $10^{-6}$")
     for axes in (left, right):
         axes.set_xlabel(r"smallest curvature $\min_i|\lambda_i(H_{aa})|$")
-        axes.legend()
+    left.set_ylim(0.3, 1e5)
+    left.legend(loc="upper right", fontsize=9)
+    right.legend()
     return figure
 
 
@@ -131,20 +130,23 @@ def hypotheses(panels: Mapping[str, tuple[Critic, float, float]]) -> Figure:
 
 
 def learned_policy(table: pd.DataFrame) -> Figure:
-    """Left: ||J_pi|| beside ||J_a*||; right: the action gap. Columns: case, method, environment, greedy, actor, gap."""
-    figure, (left, right) = plt.subplots(1, 2, figsize=(11.0, 4.6))
+    """Left: ||J_pi|| beside ||J_a*||; right: the action gap. Columns: method, environment, greedy, actor, gap."""
+    figure, (left, right) = plt.subplots(1, 2, figsize=(11.0, 5.0))
     colour = colours(sorted(table["environment"].unique()))
     for (environment, method), rows in table.groupby(["environment", "method"]):
-        style = {"color": colour[environment], "marker": _MARKERS[method], "ls": "", "ms": 6, "mfc": "none", "mew": 1.4}
-        left.loglog(rows["greedy"], rows["actor"], label=f"{environment}, {method}", **style)
-        right.loglog(rows["greedy"] / rows["actor"], rows["gap"], **style)
-    ends = [min(table["greedy"].min(), table["actor"].min()), max(table["greedy"].max(), table["actor"].max())]
-    left.plot(ends, ends, "k-", lw=1)
+        style = {"color": colour[environment], "marker": _MARKERS[method], "ls": "", "ms": 5, "mfc": "none", "mew": 1.2}
+        actor = rows["actor"].clip(lower=_LEAST_SENSITIVITY)
+        left.loglog(rows["greedy"], actor, label=f"{environment}, {method} ({len(rows)} states)", **style)
+        right.loglog((rows["greedy"] / actor).clip(upper=_LARGEST_RATIO), rows["gap"], **style)
+    ends = [table["greedy"].min(), table["greedy"].max()]
+    left.plot(ends, ends, "k-", lw=1, label="equal")
     right.axvline(1, color="k", lw=1)
-    right.set_xticks([0.5, 1, 2, 3], ["0.5", "1", "2", "3"])
+    right.set_xticks(ticks := [0.1, 0.2, 0.5, 1, 2, 5, 10, 20], map(str, ticks))
     right.minorticks_off()
+    left.text(0.02, 0.01, "lowest row: this or less", transform=left.transAxes, fontsize=9, color="0.3")
+    right.text(0.98, 0.01, "last column: this or more", transform=right.transAxes, ha="right", fontsize=9, color="0.3")
     left.set(xlabel=r"$\|J_{a^*}(s)\|_2$, Lemma 1", ylabel=r"$\|J_{\pi_\phi}(s)\|_2$, the actor")
     right.set(xlabel=r"$\|J_{a^*}\|_2\,/\,\|J_{\pi_\phi}\|_2$  (right of 1: the actor is smoother)")
     right.set(ylabel=r"action gap $\|\pi_\phi(s) - a^*(s)\|_2$")
-    figure.legend(loc="outside upper center", ncols=5, frameon=False, fontsize=9)
+    figure.legend(loc="outside lower center", ncols=3, frameon=False, fontsize=9)
     return figure

@@ -13,7 +13,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from paperlib.notebooks.nb02_policy_lipschitz_bound.measures import TwoPeakCritic, greedy_actions
+from paperlib.notebooks.nb02_policy_lipschitz_bound.measures import TwoPeakCritic
+from paperlib.pave.greedy_policy import greedy_actions
 from paperlib.repro.figures import colours
 
 _METHOD_COLOURS = colours(["Base", "CAPS", "GRAD", "ASAP", "PAVE"])
@@ -45,7 +46,7 @@ def tightness(ratios: Mapping[str, Tensor], ladder: pd.DataFrame) -> Figure:
     right.axvline(1, color="0.2", lw=1.5, label=r"the bound $\sup M(s)/\inf\mu(s)$")
     right.set(xlabel=r"share of the bound $M/\mu$")
     right.set_xlim(0, 1.05)
-    right.set_title("steps 1 and 2: lost to direction and to separate suprema", fontsize=12)
+    right.set_title("steps 1 and 2: lost to separate suprema too", fontsize=12)
     figure.legend(loc="outside lower center", ncols=3, frameon=False, fontsize=10)
     return figure
 
@@ -66,16 +67,16 @@ def _curve(axes: Axes, s: np.ndarray, greedy: np.ndarray, critic: str, title: st
     for slope in (1, 4, 16):
         axes.plot(
             s,
-            np.where(np.abs(slope * s) <= 1, slope * s, np.nan),
+            np.where((s >= 0) & (slope * s <= 1), slope * s, np.nan),
             color="0.5",
             lw=1,
             label="lines through 0, by slope" if slope == 1 else None,
         )
         axes.annotate(f"{slope}", (1 / slope, 1.02), fontsize=9, color="0.3", ha="center", va="bottom")
-    axes.set(xlabel="state $s$", ylabel="greedy action", ylim=(-1.05, 1.55))
+    axes.set(xlabel="state $s$", ylabel="greedy action", ylim=(-1.05, 1.2))
     axes.set_title(title, fontsize=11)
     axes.grid(False)
-    axes.legend(loc="upper left", fontsize=9)
+    axes.legend(loc="lower right", fontsize=9)
 
 
 def _two_peaks(axes: Axes) -> None:

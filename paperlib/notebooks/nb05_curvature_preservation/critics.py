@@ -8,12 +8,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from paperlib.notebooks.nb01_implicit_policy_jacobian.measures import (
-    InteriorMaxima,
-    finite_difference_jacobian,
-    log_log_slope,
-)
 from paperlib.notebooks.nb06_training_with_pave.update_audit import matrix_flops
+from paperlib.notebooks.shared.interior_maxima import InteriorMaxima, finite_difference_jacobian
+from paperlib.notebooks.shared.numerics import log_log_slope
 from paperlib.pave.critic_geometry import Critic, action_gradient, action_hessian, mixed_hessian
 from paperlib.pave.engine.checkpoints import TrainedNetworks
 from paperlib.pave.engine.evaluation import play_episodes
