@@ -166,7 +166,7 @@ class TestFits:
         assert fits.sup_ratio(fits.multiple_that_halves_the_mean()) < 0.9
         with pytest.raises(ValueError, match="no fit with multiple"):
             fits.sup_ratio(3.0)
-        with pytest.raises(ValueError, match="no weight tried"):
+        with pytest.raises(ValueError, match="no weight up to 1e-09 halves"):
             fit_with_mpr(networks, "pendulum", (0.0, 1e-9), 5).multiple_that_halves_the_mean()
 
     def test_copies_with_the_same_weight_are_the_same(self, networks):

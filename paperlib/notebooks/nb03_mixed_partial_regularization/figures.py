@@ -174,7 +174,7 @@ def fit_figure(table: pd.DataFrame, chosen: Mapping[str, float], note: str) -> F
     error.axhline(1, color="0.3", lw=1)
     error.set(xscale="log", yscale="log", ylabel="TD error, relative to no MPR")
     for which in (error.yaxis.set_major_formatter, error.yaxis.set_minor_formatter):
-        which(LogFormatter(labelOnlyBase=False, minor_thresholds=(2, 0.5)))
+        which(LogFormatter(minor_thresholds=(2, 0.5)))
     figure.legend(*norms.get_legend_handles_labels(), loc="outside upper center", ncols=3, frameon=False, fontsize=9)
     for axes in (norms, error):
         axes.set_xlabel("weight of MPR, in multiples of the published one")

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import pandas as pd
 import torch
 
-from paperlib.notebooks.shared.fits import Weights, td_targets, train_on
+from paperlib.notebooks.shared.fits import Weights, halving_weight, td_targets, train_on
 from paperlib.notebooks.shared.transitions import Transitions, replay_transitions
 from paperlib.pave.critic_geometry import mixed_hessian
 from paperlib.pave.engine.checkpoints import TrainedNetworks
@@ -29,13 +29,10 @@ class Fits:
     def multiple_that_halves_the_mean(self) -> float:
         """Smallest multiple with which the mean square on training states is at most half of that without MPR.
 
-        Raises ValueError if no multiple does it.
+        Errors as `halving_weight`.
         """
-        plain = self._row(0.0)["mean_square"]
-        enough = self.table[(self.table["multiple"] > 0) & (self.table["mean_square"] <= 0.5 * plain)]
-        if enough.empty:
-            raise ValueError("no weight tried halves the mean: MPR is not minimised, and nothing follows about its sup")
-        return float(enough["multiple"].min())
+        multiples = self.table["multiple"].tolist()
+        return multiples[halving_weight(multiples, self.table["mean_square"].tolist())]
 
     def sup_ratio(self, multiple: float) -> float:
         """sup ||H_sa||_F over held-out states with MPR at this multiple, over that without."""
