@@ -96,31 +96,6 @@ def bias_figure(
     return figure
 
 
-def spread_figure(predicted: Mapping[str, float], measured: Mapping[str, float], estimates: Mapping[int, np.ndarray]):
-    """Left: relative standard deviation of one draw, predicted against measured, per critic; right: histograms of a
-    minibatch's loss over its expectation, by batch size."""
-    figure, (left, right) = plt.subplots(1, 2, figsize=(10.5, 4.4))
-    for name, value in predicted.items():
-        marker = {"marker": "^", "mfc": "none", "ms": 10} if "PAVE" in name else {"marker": "o", "ms": 7}
-        left.plot(value, measured[name], ls="", color=ENVIRONMENT_COLOURS[name.split()[0]], label=name, **marker)
-    left.plot([0, 1.5], [0, 1.5], color="0.3", lw=1)
-    left.axvline(np.sqrt(2), color="0.5", lw=1, ls=":")
-    left.text(1.405, 1.03, r"rank one: $\sqrt{2}$", ha="right", fontsize=9)
-    left.set(
-        xlabel=r"$\sqrt{2}\,\|H^\top H\|_F \,/\, \|H\|_F^2$", ylabel="measured over draws", xlim=(1, 1.6), ylim=(1, 1.9)
-    )
-    left.set_title("relative standard deviation of one draw")
-    left.legend(frameon=False, fontsize=8, loc="upper left")
-    bins = np.linspace(0, 3, 61)
-    for size, values in estimates.items():
-        right.hist(
-            values, bins=bins, histtype="step", lw=1.6, density=True, label=f"{size} draw{'s' if size > 1 else ''}"
-        )
-    right.set(xlabel="loss of a minibatch / its expectation", ylabel="density", title="how much averaging it takes")
-    right.legend(frameon=False)
-    return figure
-
-
 def norms_figure(ratios: Mapping[str, np.ndarray], lowest: Mapping[str, float]) -> Figure:
     """Distribution of ||H||_2 / ||H||_F per critic, with the least value that its rank allows."""
     figure, axes = plt.subplots(figsize=(8.5, 0.9 + 0.36 * len(ratios)))
