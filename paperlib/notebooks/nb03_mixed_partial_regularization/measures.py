@@ -34,7 +34,7 @@ class Case(NamedTuple):
 # The critics and their points
 
 
-def trained_cases(count: int, *, episodes: int = 8) -> dict[str, Case]:
+def replay_cases(count: int, *, episodes: int = 8) -> dict[str, Case]:
     """Both critics of every recorded network at `count` replay points, as "environment Method i"."""
     display = {"base": "Base", "pave": "PAVE"}
     cases = {}
