@@ -12,7 +12,7 @@ from paperlib.notebooks.shared.transitions import (
     visited_transitions,
 )
 from paperlib.notebooks.shared.work import Bench
-from paperlib.pave.critic_geometry import action_gradient, mixed_hessian
+from paperlib.pave.critic_geometry import action_gradient, action_hessian, mixed_hessian
 from paperlib.pave.engine.networks import StackedMLP
 from paperlib.pave.example_critics import trained_networks
 
@@ -37,6 +37,13 @@ class TestTransitions:
     def test_the_same_seed_gives_the_same_transitions(self, networks, explored):
         again = explored_transitions(networks, "pendulum", episodes=1, seed=0)
         assert torch.equal(explored.next_states, again.next_states)
+
+    def test_exploration_adds_the_published_noise_and_stays_in_the_box(self, networks, explored):
+        with torch.no_grad():
+            actions = networks.act(explored.states.float()).double()
+        inside = actions.abs() < 0.7
+        assert (explored.actions - actions)[inside].std().item() == pytest.approx(0.1, rel=0.2)
+        assert explored.actions.abs().max() == 1
 
     def test_the_policy_alone_is_what_is_visited_without_noise(self, networks):
         visited = visited_transitions(networks, "pendulum", most=20)
@@ -81,6 +88,11 @@ class TestFits:
         ]
         plain, under_mpr, under_vfc = (h.square().sum((1, 2)).mean().item() for h in mixed)
         assert under_mpr < 0.5 * plain and under_vfc < 0.5 * plain and under_mpr != under_vfc
+
+    def test_curvature_is_preserved_with_random_signs(self, networks, explored):
+        plain, curved = train_on(networks, "pendulum", explored, [Weights(), Weights(curv=20.0)], updates=60)
+        before, after = (action_hessian(critic, explored.states, explored.actions) for critic in (plain, curved))
+        assert (after > -1).sum() < (before > -1).sum()
 
     def test_the_recorded_networks_are_left_as_they_are(self, networks, explored):
         before = [p.clone() for p in networks.critics[0].parameters()]
