@@ -5,7 +5,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from paperlib.notebooks.nb03_mixed_partial_regularization.measures import replay_transitions
+from paperlib.notebooks.shared.transitions import replay_transitions
 from paperlib.pave.closed_form import closed_form_pave, silu_derivatives, silu_second_derivative
 from paperlib.pave.engine.networks import StackedMLP
 from paperlib.pave.example_critics import trained_networks

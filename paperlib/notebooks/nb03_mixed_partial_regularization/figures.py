@@ -7,20 +7,21 @@ from collections.abc import Mapping, Sequence
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogFormatter, ScalarFormatter
 
 from paperlib.repro.figures import budget_label, colours
 
 ENVIRONMENT_COLOURS = colours(["pendulum", "reacher", "hopper", "random", "concave"])
 _LINES = {"Base": "-", "PAVE": "--"}
-_PENALTY_COLOURS = dict(zip(("difference", "exact"), list(colours(["a", "b", "c", "d"]).values())[2:], strict=True))
+_UNTRAINED_LINES = {"pendulum": ":", "hopper": "-.", "walker": (0, (5, 1, 1, 1, 1, 1))}
 
 
 def case_style(name: str) -> dict:
     """Colour by environment, dashes for PAVE; the second critic of a pair is thinner and not in the legend."""
     words = name.split()
-    style = {"color": ENVIRONMENT_COLOURS[words[0]], "ls": ":", "lw": 1.6, "label": name}
+    style = {"color": ENVIRONMENT_COLOURS[words[0]], "ls": _UNTRAINED_LINES.get(words[-1], ":"), "lw": 1.6}
+    style["label"] = name
     if words[-1].isdigit():
         first = words[-1] == "1"
         style |= {"ls": _LINES[words[1]], "lw": 1.8 if first else 0.8}
@@ -34,6 +35,7 @@ def remainder_figure(lengths: Sequence[float], remainders: Mapping[str, Sequence
     for name, values in remainders.items():
         smooth.loglog(lengths, values, **case_style(name))
     guide = np.asarray(lengths) ** 2
+    smooth.plot([], [], color="0.3", lw=0.8, label="thin: second critics")
     anchor = 3 * max(values[-1] for values in remainders.values()) / guide[-1]
     smooth.loglog(lengths, anchor * guide, color="0.3", lw=1, ls="-.", label="slope 2")
     kinked.loglog(lengths, relu, color="black", marker="o", ms=4, label="random ReLU network")
@@ -58,62 +60,39 @@ def proxy_error_figure(sigmas: Sequence[float], errors: Mapping[str, Mapping[str
         axes.axhline(0.1, color="firebrick", lw=1, ls=":")
         label = {"ha": "right", "va": "bottom", "fontsize": 9, "color": "0.3", "transform": axes.get_xaxis_transform()}
         axes.text(0.009, 0.03, r"published $\sigma$", rotation=90, **label)
-        axes.text(sigmas[0], 0.13, "10 %", fontsize=9, color="firebrick")
+        axes.text(sigmas[2], 0.13, "10 %", fontsize=9, color="firebrick")
         axes.set(title=precision, xlabel=r"$\sigma$")
     panels[0].set_ylabel("median relative error of the proxy")
     figure.legend(*panels[0].get_legend_handles_labels(), loc="outside right upper", frameon=False, fontsize=9)
     return figure
 
 
-def bias_figure(sigmas: Sequence[float], bias: Mapping, ratio_sigmas: Sequence[float], ratios: Mapping) -> Figure:
-    """Left: |L_MPR - sigma^2 ||H||_F^2| of one critic, by kind of draw; right: the ratio of the two, all critics."""
+def bias_figure(
+    sigmas: Sequence[float], bias: Mapping, name: str, ratio_sigmas: Sequence[float], ratios: Mapping
+) -> Figure:
+    """Left: |L_MPR - sigma^2 ||H||_F^2| of the critic `name`, by kind of draw; right: the ratio, all critics."""
     figure, (left, right) = plt.subplots(1, 2, figsize=(11.5, 4.6))
-    for (name, values), (slope, marker) in zip(bias.items(), ((4, "o"), (3, "s")), strict=True):
-        (line,) = left.loglog(sigmas, np.abs(values), marker=marker, ms=4, lw=1.2, label=name)
+    for (kind, values), (slope, marker) in zip(bias.items(), ((4, "o"), (3, "s")), strict=True):
+        (line,) = left.loglog(sigmas, np.abs(values), marker=marker, ms=4, lw=1.2, label=kind)
         guide = np.abs(values[0]) * (np.asarray(sigmas) / sigmas[0]) ** slope
         left.loglog(sigmas, guide, color=line.get_color(), lw=0.8, ls=":", label=f"slope {slope}")
     left.set(
         xlabel=r"$\sigma$",
         ylabel=r"$|L_{\mathrm{MPR}} - \sigma^2 \|H\|_F^2|$, same draws",
-        title="the bias, one critic",
+        title=f"the bias, {name}",
     )
-    left.legend(frameon=False, fontsize=9)
+    left.legend(frameon=False, fontsize=9, loc="lower right")
     right.axhspan(0.95, 1.05, color="0.9", lw=0)
     right.axvline(0.01, color="0.3", lw=1)
-    for name, values in ratios.items():
-        right.semilogx(ratio_sigmas, values, **case_style(name))
+    for critic, values in ratios.items():
+        right.loglog(ratio_sigmas, values, **case_style(critic))
     right.set(
         xlabel=r"$\sigma$",
         ylabel=r"$L_{\mathrm{MPR}} \,/\, \mathbb{E}\|H\epsilon\|^2$, same draws",
         title="the ratio, all critics",
-        ylim=(0, 2.5),
     )
+    right.yaxis.set_major_formatter(ScalarFormatter())
     figure.legend(*right.get_legend_handles_labels(), loc="outside right upper", frameon=False, fontsize=9)
-    return figure
-
-
-def spread_figure(predicted: Mapping[str, float], measured: Mapping[str, float], estimates: Mapping[int, np.ndarray]):
-    """Left: relative standard deviation of one draw, predicted against measured, per critic; right: histograms of a
-    minibatch's loss over its expectation, by batch size."""
-    figure, (left, right) = plt.subplots(1, 2, figsize=(10.5, 4.4))
-    for name, value in predicted.items():
-        marker = {"marker": "^", "mfc": "none", "ms": 10} if "PAVE" in name else {"marker": "o", "ms": 7}
-        left.plot(value, measured[name], ls="", color=ENVIRONMENT_COLOURS[name.split()[0]], label=name, **marker)
-    left.plot([0, 1.5], [0, 1.5], color="0.3", lw=1)
-    left.axvline(np.sqrt(2), color="0.5", lw=1, ls=":")
-    left.text(1.405, 1.03, r"rank one: $\sqrt{2}$", ha="right", fontsize=9)
-    left.set(
-        xlabel=r"$\sqrt{2}\,\|H^\top H\|_F \,/\, \|H\|_F^2$", ylabel="measured over draws", xlim=(1, 1.6), ylim=(1, 1.9)
-    )
-    left.set_title("relative standard deviation of one draw")
-    left.legend(frameon=False, fontsize=8, loc="upper left")
-    bins = np.linspace(0, 3, 61)
-    for size, values in estimates.items():
-        right.hist(
-            values, bins=bins, histtype="step", lw=1.6, density=True, label=f"{size} draw{'s' if size > 1 else ''}"
-        )
-    right.set(xlabel="loss of a minibatch / its expectation", ylabel="density", title="how much averaging it takes")
-    right.legend(frameon=False)
     return figure
 
 
@@ -165,40 +144,14 @@ def fit_figure(table: pd.DataFrame, chosen: Mapping[str, float], note: str) -> F
         norms.plot(rest["multiple"][ring], sup[ring], "o", ms=12, mfc="none", color=colour)
         error.plot(rest["multiple"], rest["td"] / plain["td"], color=colour, marker="o", ms=4, label=environment)
     norms.axhline(0.9, color="0.3", lw=1, ls=":")
+    norms.text(0.01, 0.89, "the rule: 0.9", fontsize=9, va="top", transform=norms.get_yaxis_transform())
     norms.set(xscale="log", ylim=(0, 1.08), ylabel=r"$\|H_{sa}\|_F$, held-out, relative to no MPR")
     error.axhline(1, color="0.3", lw=1)
     error.set(xscale="log", yscale="log", ylabel="TD error, relative to no MPR")
+    for which in (error.yaxis.set_major_formatter, error.yaxis.set_minor_formatter):
+        which(LogFormatter(minor_thresholds=(2, 0.5)))
     figure.legend(*norms.get_legend_handles_labels(), loc="outside upper center", ncols=3, frameon=False, fontsize=9)
     for axes in (norms, error):
         axes.set_xlabel("weight of MPR, in multiples of the published one")
     budget_label(figure, note)
     return figure
-
-
-def cost_figure(growth: pd.DataFrame, per_environment: pd.DataFrame) -> Figure:
-    """Counted work and bytes, measured time of a penalty with its gradient; the ratio of work per environment."""
-    figure, panels = plt.subplots(2, 2, figsize=(10.5, 7.2))
-    labels = {"work": "work, in action gradients (counted)", "bytes": "MB kept for backward (counted)"}
-    labels["seconds"] = "ms, measured once, one machine"
-    scales = {"work": 1, "bytes": 1e-6, "seconds": 1e3}
-    for axes, quantity in zip(panels.flat, labels, strict=False):
-        _growth(axes, growth, quantity, scales[quantity])
-        axes.set(ylabel=labels[quantity], xlabel="$d_a$", ylim=(0, None))
-    bars = panels[1, 1]
-    names = [f"{r.environment} ({r.d_a})" for r in per_environment.itertuples()]
-    bars.barh(names, per_environment["ratio"], color=_PENALTY_COLOURS["exact"])
-    for row, value in enumerate(per_environment["ratio"]):
-        bars.text(value + 0.05, row, f"{value:.2f}", va="center", fontsize=9)
-    bars.axvline(2, color="0.3", lw=1, ls=":")
-    bars.invert_yaxis()
-    bars.grid(False, axis="y")
-    bars.set(xlabel="work, exact / difference (actions in brackets)", xlim=(0, 5))
-    figure.legend(*panels[0, 0].get_legend_handles_labels(), loc="outside upper center", ncols=2, frameon=False)
-    return figure
-
-
-def _growth(axes: Axes, growth: pd.DataFrame, quantity: str, scale: float) -> None:
-    names = {"difference": "MPR's gradient difference", "exact": "exact mixed Hessian, squared"}
-    for penalty, rows in growth.groupby("penalty", sort=False):
-        values = scale * rows[quantity]
-        axes.plot(rows["d_a"], values, marker="o", ms=4, color=_PENALTY_COLOURS[penalty], label=names[penalty])

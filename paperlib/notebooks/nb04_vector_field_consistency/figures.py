@@ -1,4 +1,4 @@
-"""The figures of notebook 04. Numbers come from `vector_field`; here they are only drawn."""
+"""The figures of notebook 04."""
 
 from __future__ import annotations
 
@@ -11,13 +11,14 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from paperlib.notebooks.nb04_vector_field_consistency import measures as vf
+from paperlib.notebooks.shared.method_colours import METHOD_COLOURS
+from paperlib.notebooks.shared.transitions import Transitions
 from paperlib.pave.critic_geometry import Critic, action_gradient
 from paperlib.repro.figures import colours
 
 ENVIRONMENTS = ("pendulum", "reacher", "hopper")
 METHODS = {"base": "Base", "pave": "PAVE"}
 _COLOURS = colours(ENVIRONMENTS)
-_METHOD_COLOURS = colours([*METHODS.values(), "other"])
 _STYLES = {"base": "-", "pave": "--"}
 _MANY = 800  # more points than this only darken a scatter
 
@@ -95,7 +96,7 @@ def visited_directions(spectra: Mapping[str, Tensor], couplings: Mapping[str, tu
         )
         for box, alpha in zip(boxes["boxes"], (0.9, 0.3), strict=True):
             box.set(facecolor=_COLOURS[environment], alpha=alpha)
-        labels += [f"{environment}\nsteps", "isotropic"]
+        labels += [f"{environment}\nsteps", "iso-\ntropic"]
     right.set(yscale="log", ylabel=r"$\|\nabla^2_{sa}Q\,u\|$ / isotropic median")
     right.set_xticks([3 * (i // 2) + i % 2 for i in range(len(labels))], labels, fontsize=9)
     return figure
@@ -121,14 +122,17 @@ def selectivity_sweep(sweeps: Mapping[str, Mapping[str, tuple[Sequence[float], T
     return figure
 
 
-def one_transition(critic: Critic, transition: vf.Transitions, *, points: int = 201) -> Figure:
-    """Policies, scores and squared score difference of one transition with a one-dimensional action."""
+def one_transition(critic: Critic, transition: Transitions, fisher: float, *, points: int = 201) -> Figure:
+    """Policies, scores and squared score difference of one transition with a one-dimensional action.
+
+    fisher: the mean of the last over p(.|s_t).
+    """
     actions = torch.linspace(-1, 1, points, dtype=torch.float64)[:, None]
     figure, panels = plt.subplots(1, 3, figsize=(12.5, 3.9))
     scores = []
     for state, name, colour in (
-        (transition.states, "$s_t$", _METHOD_COLOURS["Base"]),
-        (transition.next_states, "$s_{t+1}$", _METHOD_COLOURS["PAVE"]),
+        (transition.states, "$s_t$", "0.6"),
+        (transition.next_states, "$s_{t+1}$", "black"),
     ):
         grid = vf.ActionGrid(actions, torch.full((points,), 2 / points, dtype=torch.float64))
         panels[0].plot(actions, vf.log_boltzmann(critic, state, grid)[0].exp(), color=colour, label=name)
@@ -139,8 +143,7 @@ def one_transition(critic: Critic, transition: vf.Transitions, *, points: int = 
     panels[2].plot(
         at, vf.vfc_terms(critic, transition)[0], "o", color="#D55E00", label="VFC term: at the replay action"
     )
-    expected = vf.boltzmann_weighted_vfc(critic, transition, nodes=48)[0].item()
-    panels[2].axhline(expected, ls="--", color="#0072B2", label=r"Fisher divergence: mean over $p(\cdot|s_t)$")
+    panels[2].axhline(fisher, ls="--", color="#0072B2", label=r"Fisher divergence: mean over $p(\cdot|s_t)$")
     panels[2].set(ylabel="squared score difference", ylim=(0, 1.35 * (scores[0] - scores[1]).square().max().item()))
     panels[0].set(ylabel="$p(a|s)$", ylim=(0, None))
     panels[1].set(ylabel=r"score $\nabla_a Q(s,a)$")
@@ -158,7 +161,7 @@ def divergence_against_loss(
     """Scatter panels of KL against VFC term (term, KL, rank correlation), then the two-mode counterexample."""
     figure, panels = plt.subplots(1, len(clouds) + 1, figsize=(13.0, 4.3))
     for panel, (name, (term, divergence, correlation)) in zip(panels[:-1], clouds.items(), strict=True):
-        colour = _METHOD_COLOURS[name]
+        colour = METHOD_COLOURS[name]
         panel.scatter(term[:_MANY], divergence[:_MANY], s=5, alpha=0.3, rasterized=True, color=colour)
         panel.set(
             xscale="log", yscale="log", xlim=(1e-5, 1e2), ylim=(1e-7, 1e1), xlabel="VFC term at the replay action"

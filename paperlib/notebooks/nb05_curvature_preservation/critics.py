@@ -1,64 +1,22 @@
-"""What the curvature loss asks of a critic, what it costs, and what flatness does to the policy Jacobian."""
+"""What the curvature loss asks of a critic, how exact the losses are, and what flatness does to the policy Jacobian."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from paperlib.notebooks.nb06_training_with_pave.update_audit import matrix_flops
 from paperlib.notebooks.shared.interior_maxima import InteriorMaxima, finite_difference_jacobian
 from paperlib.notebooks.shared.numerics import log_log_slope
+from paperlib.notebooks.shared.transitions import Transitions
 from paperlib.pave.critic_geometry import Critic, action_gradient, action_hessian, mixed_hessian
-from paperlib.pave.engine.checkpoints import TrainedNetworks
-from paperlib.pave.engine.evaluation import play_episodes
 from paperlib.pave.example_critics import ConcaveCritic, NetworkCritic, random_network
 from paperlib.pave.losses import PaveLosses, pave_losses
 
 Jacobian = Callable[[InteriorMaxima, float], Tensor]
-
-
-def probed_curvature(critic: Critic, states: Tensor, actions: Tensor, probes: Tensor) -> Tensor:
-    """v'H_aa v at each row by one Hessian-vector product, (B,): the inner term of the curvature loss."""
-    actions = actions.detach().requires_grad_()
-    gradient = action_gradient(critic, states, actions, create_graph=True)
-    (product,) = torch.autograd.grad((gradient * probes).sum(), actions)
-    return (product * probes).sum(1)
-
-
-def probed_curvature_by_full_hessian(critic: Critic, states: Tensor, actions: Tensor, probes: Tensor) -> Tensor:
-    """The same from the whole Hessian, (B,): d_a Hessian-vector products."""
-    return torch.einsum("bi,bij,bj->b", probes, action_hessian(critic, states, actions), probes)
-
-
-def cost_in_gradients(
-    action_dim: int,
-    term: Callable[[Critic, Tensor, Tensor, Tensor], Tensor] = probed_curvature,
-    *,
-    state_dim: int = 17,
-    batch: int = 32,
-) -> float:
-    """Matrix-product FLOPs of `term` in units of one action gradient, for a network of the published sizes."""
-    critic = _without_modules(random_network(state_dim, action_dim))
-    states, actions = torch.randn(batch, state_dim).double(), torch.randn(batch, action_dim).double()
-    probes = torch.randn(batch, action_dim).double().sign()
-    gradient = matrix_flops(lambda: action_gradient(critic, states, actions))
-    return matrix_flops(lambda: term(critic, states, actions, probes)) / gradient
-
-
-def _without_modules(network: NetworkCritic) -> Critic:
-    """The network as a plain function: the FLOP counter's hooks on modules do not allow nested gradients."""
-    linears = [layer for layer in network.layers if isinstance(layer, nn.Linear)]
-
-    def critic(states: Tensor, actions: Tensor) -> Tensor:
-        hidden = torch.cat([states, actions], dim=1)
-        for linear in linears[:-1]:
-            hidden = nn.functional.silu(nn.functional.linear(hidden, linear.weight, linear.bias))
-        return nn.functional.linear(hidden, linears[-1].weight, linears[-1].bias).squeeze(1)
-
-    return critic
 
 
 # Twice continuously differentiable, or not
@@ -125,88 +83,49 @@ def _signs(critic: NetworkCritic, states: Tensor, actions: Tensor) -> Tensor:
 # Finite differences, or exact derivatives
 
 
-class Transitions(NamedTuple):
-    """Consecutive points of one episode, float64: states and next_states (B, d_s), actions (B, d_a) in [-1, 1]."""
-
-    states: Tensor
-    actions: Tensor
-    next_states: Tensor
-
-
-def visited(networks: TrainedNetworks, environment: str, *, most: int) -> Transitions:
-    """The first transitions, at most `most`, of one episode of the networks' deterministic policy."""
-    with torch.no_grad():
-        (episode,) = play_episodes(networks.act, environment, [[0]], backend="gymnasium")[0]
-    states, actions = (torch.as_tensor(x).double() for x in (episode.observations, episode.scaled_actions))
-    return Transitions(states[:-1][:most], actions[:-1][:most], states[1:][:most])
+Losses = Callable[..., PaveLosses]
 
 
 def truncation_errors(
-    critic: Critic,
-    states: Tensor,
-    actions: Tensor,
-    next_states: Tensor,
-    *,
-    sigma: float,
-    delta: float,
-    losses: Callable[..., PaveLosses] = pave_losses,
+    critic: Critic, transitions: Transitions, *, sigma: float, delta: float, losses: Losses = pave_losses
 ) -> dict[str, float]:
     """Largest relative difference of each loss's inner term from the derivative it stands for, over the rows.
 
     The losses are evaluated row by row, which undoes their means: ||difference of gradients|| against ||H_sa eps||
     and ||H_sa ds||, and the open hinge less delta against v'H_aa v from the whole Hessian.
     """
+    states, actions = transitions.states, transitions.actions
     generator = torch.Generator().manual_seed(0)
     noise = sigma * torch.randn(states.shape, generator=generator, dtype=states.dtype)
     probes = torch.randint(0, 2, actions.shape, generator=generator).to(actions) * 2 - 1
     mixed = mixed_hessian(critic, states, actions)
-    exact_curvature = probed_curvature_by_full_hessian(critic, states, actions, probes)
-    d_a = actions.shape[1]
+    curvature = torch.einsum("bi,bij,bj->b", probes, action_hessian(critic, states, actions), probes)
     errors: dict[str, list[float]] = {"mpr": [], "vfc": [], "curv": []}
-    for row in range(len(states)):
+    for row in range(len(transitions)):
         at = slice(row, row + 1)
-        terms = losses(
-            critic, states[at], actions[at], next_states[at], state_noise=noise[at], probes=probes[at], delta=delta
-        )
-        exact = {
-            "mpr": (mixed[row] @ noise[row]).norm(),
-            "vfc": (mixed[row] @ (next_states[row] - states[row])).norm(),
-        }
-        for name, value in exact.items():
-            errors[name].append(((getattr(terms, name) * d_a).sqrt() / value - 1).abs().item())
-        if exact_curvature[row] > -delta:
-            errors["curv"].append(((terms.curv - delta) / exact_curvature[row] - 1).abs().item())
+        step = {"state_noise": noise[at], "probes": probes[at], "delta": delta}
+        terms = losses(critic, states[at], actions[at], transitions.next_states[at], **step)
+        for name, moved in (("mpr", noise[row]), ("vfc", transitions.steps[row])):
+            exact = (mixed[row] @ moved).norm()
+            errors[name].append(((getattr(terms, name) * actions.shape[1]).sqrt() / exact - 1).abs().item())
+        if curvature[row] > -delta:
+            errors["curv"].append(((terms.curv - delta) / curvature[row] - 1).abs().item())
     if not errors["curv"]:
         raise ValueError("the hinge is closed at every row, so the curvature loss shows nothing: raise delta")
     return {name: max(values) for name, values in errors.items()}
 
 
 def proxy_order(
-    critic: Critic,
-    transitions: Transitions,
-    *,
-    sigma: float,
-    delta: float,
-    losses: Callable[..., PaveLosses] = pave_losses,
+    critic: Critic, transitions: Transitions, *, sigma: float, delta: float, losses: Losses = pave_losses
 ) -> dict[str, float]:
     """Log-log slopes of the errors of MPR and VFC against the scale of noise and transition, and the error of Curv.
 
     Scales 1, 0.1 and 0.01: a finite difference of first order has slope 1; an exact derivative has no step to scale.
     """
-    states, actions, next_states = transitions
-    scales = (1.0, 0.1, 0.01)
-    errors = [
-        truncation_errors(
-            critic,
-            states,
-            actions,
-            states + scale * (next_states - states),
-            sigma=scale * sigma,
-            delta=delta,
-            losses=losses,
-        )
-        for scale in scales
-    ]
+    scales, errors = (1.0, 0.1, 0.01), []
+    for scale in scales:
+        shorter = replace(transitions, next_states=transitions.states + scale * transitions.steps)
+        errors.append(truncation_errors(critic, shorter, sigma=scale * sigma, delta=delta, losses=losses))
     slopes = {name: log_log_slope(scales, [at[name] for at in errors]) for name in ("mpr", "vfc")}
     return slopes | {"curv": max(at["curv"] for at in errors)}
 

@@ -12,13 +12,14 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Circle, Patch, Rectangle
+from matplotlib.ticker import LogFormatter
 from torch import Tensor
 
 from paperlib.notebooks.nb05_curvature_preservation import measures as curvature
-from paperlib.repro.figures import colours
+from paperlib.notebooks.shared.method_colours import METHOD_COLOURS
+from paperlib.repro.figures import budget_label, colours
 
 _COLOURS = colours(["MPR alone", "MPR + Curv", "no penalty"])
-_PROBE_COLOURS = colours(curvature.PROBES)
 _TARGET_COLOURS = colours(["rippled", "a'Bs", "concave"])
 
 
@@ -81,8 +82,9 @@ def jensen(delta: float, spreads: Sequence[float], hessians: Tensor) -> Figure:
 
 
 def fitted_critics(geometry: pd.DataFrame, quantities: Mapping[str, str], *, log: Sequence[str] = ()) -> Figure:
-    """One panel per quantity, one group of points per number of actions, a point per seed and a bar at their median."""
-    figure, axes = plt.subplots(1, len(quantities), figsize=(4.0 * len(quantities), 4.2))
+    """Four quantities, a panel each: groups by number of actions, a point per seed and a bar at their median."""
+    figure, grid = plt.subplots(2, 2, figsize=(9.0, 7.2))
+    axes = grid.flat
     groups = list(geometry["actions"].unique())
     for ax, (quantity, label) in zip(axes, quantities.items(), strict=True):
         for offset, (name, chosen) in zip((-0.25, 0.0, 0.25), _by_penalty(geometry).items(), strict=True):
@@ -93,8 +95,12 @@ def fitted_critics(geometry: pd.DataFrame, quantities: Mapping[str, str], *, log
         ax.set_xticks(range(len(groups)), groups)
         ax.set(xlabel="actions $d_a$", ylabel=label, yscale="log" if quantity in log else "linear")
         ax.grid(False, axis="x")
+        if quantity in log:
+            for set_formatter in (ax.yaxis.set_major_formatter, ax.yaxis.set_minor_formatter):
+                set_formatter(LogFormatter(minor_thresholds=(1.5, 0.5)))
     handles = [Line2D([], [], color=_COLOURS[name], marker="o", lw=3, label=name) for name in _by_penalty(geometry)]
     figure.legend(handles=handles, loc="outside upper center", ncols=3, frameon=False)
+    budget_label(figure, "a point per initialisation, bars at their medians")
     return figure
 
 
@@ -131,32 +137,18 @@ def _sweep_label(targets: str, curv: float) -> str:
     return f"{targets} targets" + (f", with Curv ({curv:g})" if curv else "")
 
 
-def descent(paths: pd.DataFrame) -> Figure:
-    """Share of negative definite matrices and mean largest eigenvalue against the Hessian-vector products spent."""
-    figure, axes = plt.subplots(1, 2, figsize=(10.5, 4.2))
-    for kind, path in paths.groupby("probe", sort=False):
-        for ax, column in zip(axes, ("negative_definite", "largest_eigenvalue"), strict=True):
-            ax.plot(path["products"], path[column], color=_PROBE_COLOURS[kind], label=kind)
-    axes[0].set(ylabel=r"share with $\lambda_{\max}(H) < 0$", ylim=(-0.02, 1.02))
-    axes[1].set(ylabel=r"mean of $\lambda_{\max}(H)$")
-    axes[1].axhline(0.0, color="0.5", linestyle=":")
-    for ax in axes:
-        ax.set_xlabel("Hessian-vector products spent per matrix")
-    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=4, frameon=False)
-    return figure
-
-
 def trained_critics(points: pd.DataFrame, delta: float) -> Figure:
-    """tr H_aa against lambda_max(H_aa) at visited states, one panel per environment, Base and PAVE."""
+    """tr H_aa against lambda_max(H_aa) at visited states, one panel per environment with its own axes."""
     environments = list(points["environment"].unique())
-    figure, axes = plt.subplots(1, len(environments), figsize=(4.4 * len(environments), 4.2), sharex=True, sharey=True)
-    palette = {"base": _COLOURS["no penalty"], "pave": _COLOURS["MPR + Curv"]}
+    figure, axes = plt.subplots(1, len(environments), figsize=(4.4 * len(environments), 4.2))
+    palette = {"base": METHOD_COLOURS["Base"], "pave": METHOD_COLOURS["PAVE"]}
     for ax, environment in zip(np.atleast_1d(axes), environments, strict=True):
         for method, colour in palette.items():
             part = points[(points["environment"] == environment) & (points["method"] == method)]
             ax.plot(part["trace"], part["largest"], ".", color=colour, markersize=5, alpha=0.5)
-        ax.set_xscale("symlog", linthresh=1.0)
-        ax.set_yscale("symlog", linthresh=1.0)
+        if np.ptp(points.loc[points["environment"] == environment, "trace"]) > 20:
+            ax.set_xscale("symlog", linthresh=1.0)
+            ax.set_yscale("symlog", linthresh=1.0)
         ax.axhline(0.0, color="0.3", lw=1.0)
         ax.axvline(-delta, color="0.3", linestyle=":", lw=1.2)
         ax.set(xlabel=r"$\mathrm{tr}\,H_{aa}$", title=environment)

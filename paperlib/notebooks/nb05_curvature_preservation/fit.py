@@ -1,38 +1,29 @@
 """Critics fitted to one set of targets under different penalties: what MPR alone does, and what Curv adds.
 
-All critics of a task train as one stack of networks on the same minibatches, noise and probes, with the losses in
-closed form; they differ in the weights of the penalties and in their initial weights only.
+They differ in the weights of the penalties and in their initial parameters only; see `paperlib.notebooks.shared.fits`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import pandas as pd
 import torch
 from torch import Tensor
 
 from paperlib.notebooks.nb05_curvature_preservation.measures import expected_hinge
+from paperlib.notebooks.shared.fits import DELTA, Weights, fit, halving_weight
 from paperlib.pave.closed_form import closed_form_pave
 from paperlib.pave.critic_geometry import action_gradient, action_hessian, mixed_hessian
 from paperlib.pave.engine.networks import StackedMLP
 from paperlib.pave.example_critics import ConcaveCritic, NetworkCritic
 
 STATE_DIM = 4
-SIGMA, DELTA = 0.01, 1.0  # published
-HIDDEN, BATCH, LEARNING_RATE = (32, 32), 64, 5e-3
+HIDDEN, LEARNING_RATE = (32, 32), 5e-3
 TRAINING_POINTS, HELD_OUT_POINTS = 4096, 256
 
 Targets = Callable[[Tensor, Tensor], Tensor]
-
-
-class Penalty(NamedTuple):
-    """Weights of MPR and Curv beside the regression loss."""
-
-    mpr: float
-    curv: float
 
 
 @dataclass(frozen=True)
@@ -40,7 +31,7 @@ class FittedCritic:
     """One fitted critic, in float64, with what it was fitted under."""
 
     action_dim: int
-    penalty: Penalty
+    weights: Weights
     seed: int
     critic: NetworkCritic
 
@@ -83,37 +74,24 @@ def draw_points(action_dim: int, count: int, *, seed: int) -> tuple[Tensor, Tens
 def fit_critics(
     targets: Targets,
     action_dim: int,
-    penalties: Sequence[Penalty],
+    weights: Sequence[Weights],
     *,
     seeds: Sequence[int],
-    steps: int,
+    updates: int,
     losses: Callable = closed_form_pave,
 ) -> list[FittedCritic]:
-    """Fit a critic per penalty and seed by Adam on mean squared error + mpr L_MPR + curv L_Curv.
+    """Fit a critic per weights and seed; seeds differ in the initial parameters. losses: as `closed_form_pave`.
 
-    targets: (states, actions) to values (n,). steps: minibatch updates. losses: as `closed_form_pave`.
+    targets: (states, actions) to values (n,).
     """
-    if min(action_dim, steps, len(penalties), len(seeds)) < 1:
-        raise ValueError("action_dim, steps, penalties and seeds must each be at least one")
-    runs = [(Penalty(*penalty), seed) for penalty in penalties for seed in seeds]
-    sizes = (STATE_DIM + action_dim, *HIDDEN, 1)
-    stack = StackedMLP(sizes, [torch.Generator().manual_seed(seed) for _, seed in runs])
-    weights = torch.tensor([penalty for penalty, _ in runs])
+    if min(action_dim, updates, len(weights), len(seeds)) < 1:
+        raise ValueError("action_dim, updates, weights and seeds must each be at least one")
+    runs = [(each, seed) for each in weights for seed in seeds]
+    stack = StackedMLP((STATE_DIM + action_dim, *HIDDEN, 1), [torch.Generator().manual_seed(seed) for _, seed in runs])
     states, actions = draw_points(action_dim, TRAINING_POINTS, seed=1)
-    values = targets(states, actions)
-    optimiser = torch.optim.Adam(stack.parameters(), lr=LEARNING_RATE)
-    generator = torch.Generator().manual_seed(2)
-    for _ in range(steps):
-        chosen = torch.randint(TRAINING_POINTS, (BATCH,), generator=generator)
-        noise = SIGMA * torch.randn(BATCH, STATE_DIM, generator=generator)
-        probes = torch.randint(0, 2, (BATCH, action_dim), generator=generator) * 2.0 - 1
-        s, a, eps, v = (x.expand(len(runs), -1, -1) for x in (states[chosen], actions[chosen], noise, probes))
-        q, terms = losses(stack, s, a, s, state_noise=eps, probes=v, delta=torch.full((len(runs),), DELTA))
-        loss = (q - values[chosen]).square().mean(1) + weights[:, 0] * terms.mpr + weights[:, 1] * terms.curv
-        optimiser.zero_grad(set_to_none=True)
-        loss.sum().backward()
-        optimiser.step()
-    return [FittedCritic(action_dim, *run, NetworkCritic(stack.unstack(i))) for i, run in enumerate(runs)]
+    options = {"updates": updates, "learning_rate": LEARNING_RATE, "seed": 2, "losses": losses}
+    critics = fit(stack, [each for each, _ in runs], (states, actions, states), targets(states, actions), **options)
+    return [FittedCritic(action_dim, *run, critic) for run, critic in zip(runs, critics, strict=True)]
 
 
 def held_out_geometry(fitted: Sequence[FittedCritic], targets: Targets) -> pd.DataFrame:
@@ -150,16 +128,14 @@ def gradient_parts(one: FittedCritic) -> dict[str, float]:
     return {name: part.square().sum(2).mean().sqrt().item() for name, part in parts.items()}
 
 
-def halving_penalty(geometry: pd.DataFrame, loss: str, without: Penalty, tried: Sequence[Penalty]) -> Penalty:
-    """The first of `tried`, in the order of their weights, at which `loss` is at most half of that under `without`.
+def halving(geometry: pd.DataFrame, loss: str, tried: Sequence[Weights]) -> Weights:
+    """The first of `tried`, whose weights of `loss` ("mpr" or "curv") rise from 0, that halves that loss.
 
-    loss: "mpr_loss" or "curv_loss", compared by medians over seeds. ValueError if none halves it.
+    Losses are compared by medians over seeds; errors as `halving_weight`.
     """
-    middle = geometry.groupby(["mpr", "curv"])[loss].median()
-    for penalty in sorted(tried):
-        if middle[penalty] <= 0.5 * middle[without]:
-            return penalty
-    raise ValueError(f"none of the weights tried halves {loss}: {[tuple(penalty) for penalty in tried]}")
+    middle = geometry.groupby(["mpr", "curv"])[f"{loss}_loss"].median()
+    losses = [middle[each.mpr, each.curv] for each in tried]
+    return tried[halving_weight([getattr(each, loss) for each in tried], losses)]
 
 
 def _geometry(one: FittedCritic, targets: Targets) -> dict:
@@ -182,12 +158,12 @@ def _geometry(one: FittedCritic, targets: Targets) -> dict:
         "zero_loss": zero.double().mean(),
         "zero_loss_convex": (zero & (eigenvalues[:, -1] > 0)).double().mean(),
     }
-    settings = {"actions": one.action_dim, "mpr": one.penalty.mpr, "curv": one.penalty.curv, "seed": one.seed}
+    settings = {"actions": one.action_dim, "mpr": one.weights.mpr, "curv": one.weights.curv, "seed": one.seed}
     return settings | {name: value.item() for name, value in measured.items()}
 
 
-def compare(geometry: pd.DataFrame, quantity: str, one: Penalty, other: Penalty, how: str) -> dict[str, float]:
-    """Median over seeds of `quantity` under penalty `one`, less (`difference`) or over (`ratio`) that under `other`.
+def compare(geometry: pd.DataFrame, quantity: str, one: Weights, other: Weights, how: str) -> dict[str, float]:
+    """Median over seeds of `quantity` under weights `one`, less (`difference`) or over (`ratio`) that under `other`.
 
     Returns {number of actions: value}.
     """
@@ -201,8 +177,8 @@ def compare(geometry: pd.DataFrame, quantity: str, one: Penalty, other: Penalty,
     return compared
 
 
-def state_part_selectivity(geometry: pd.DataFrame, one: Penalty, other: Penalty) -> dict[str, float]:
-    """How much more penalty `one` lowers the state-dependent part of grad_a Q than the other part, below 1: more.
+def state_part_selectivity(geometry: pd.DataFrame, one: Weights, other: Weights) -> dict[str, float]:
+    """How much more weights `one` lower the state-dependent part of grad_a Q than the other part, below 1: more.
 
     A critic that becomes flat loses both parts alike; one that becomes additive loses the first alone. Returns
     {number of actions: (state_part under one / other) / (action_part under one / other)}.
