@@ -7,10 +7,12 @@ from collections.abc import Mapping, Sequence
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter
 from scipy.stats import binomtest
 
+from paperlib.lipschitz.simulation.lqg_iterations import StepTable
 from paperlib.notebooks.nb14_lqg.gradients import root_mean_square
 from paperlib.repro.figures import budget_label, colours
 from paperlib.repro.statistics import bootstrap_interval
@@ -63,10 +65,7 @@ def steps_figure(tables: Mapping[str, Mapping], start: float) -> Figure:
             panel.semilogy(
                 way, np.interp(way, table.parameters, table.step_sizes), color=_COLOUR_OF[rule], label=LABELS[rule]
             )
-        lipschitz = of_rule["sss_slc"]
-        if (none := lipschitz.parameters[(lipschitz.step_sizes == 0) & (lipschitz.parameters >= start)]).size:
-            panel.annotate(f"no step of the\nLipschitz rule left\nof {none.max():.2f}", (none.max(), 1e-7),
-                           xytext=(-8, 0), textcoords="offset points", ha="right", fontsize=9)  # fmt: skip
+        _say_where_the_rule_has_no_step(panel, of_rule["sss_slc"], start)
         panel.axvline(table.optimum, color="0.4", lw=1, ls="--")
         panel.annotate("optimum", (table.optimum, 0.03), xycoords=("data", "axes fraction"), rotation=90, fontsize=9,
                        ha="right")  # fmt: skip
@@ -75,6 +74,16 @@ def steps_figure(tables: Mapping[str, Mapping], start: float) -> Figure:
     handles, labels = axes[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside upper center", ncols=3, frameon=False)
     return figure
+
+
+def _say_where_the_rule_has_no_step(panel: Axes, table: StepTable, start: float) -> None:
+    """Where the margin is not positive on the way from the start to zero."""
+    way = (start <= table.parameters) & (table.parameters < 0)
+    none = table.parameters[way & (table.step_sizes == 0)]
+    if none.size:
+        text = f"no step of the\nLipschitz rule left\nof {none.max():.2f}"
+        place = {"xytext": (-8, 0), "textcoords": "offset points", "ha": "right", "fontsize": 9}
+        panel.annotate(text, (none.max(), 1e-7), **place)
 
 
 def constant_steps_figure(needed: Mapping[float, int], ratio_of_agss: float) -> Figure:
