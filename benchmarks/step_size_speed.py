@@ -11,9 +11,8 @@ import numpy as np
 import pandas as pd
 
 from paperlib.lipschitz.step_sizes import mss_mlc, sss_slc
-from paperlib.notebooks.nb13_step_size_rules.algorithm1 import recursion
+from paperlib.notebooks.nb13_step_size_rules.algorithm1 import local_solver_guarantee, recursion
 from paperlib.notebooks.nb13_step_size_rules.operation_counts import collect_samples, polynomial_size
-from paperlib.notebooks.nb13_step_size_rules.step_rules import local_solver_guarantee
 from paperlib.repro import paths
 from paperlib.repro.provenance import provenance
 

@@ -6,23 +6,16 @@ The listing is a figure that our copy of the paper lacks; `recursion` follows th
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from typing import NamedTuple
+from functools import cache
 
 import numpy as np
-from scipy.optimize import brentq
+from scipy.optimize import brentq, minimize
 
-from paperlib.lipschitz.step_sizes import improvement_bound
+from paperlib.lipschitz.step_sizes import improvement_bound, sss_mlc
+from paperlib.notebooks.shared.step_problems import Candidate, Guarantee, best_along, problems
 
 PRINTED_THRESHOLD = math.atan(1 / 8)
 THRESHOLD = math.atan(1 / math.sqrt(8))
-
-
-class Candidate(NamedTuple):
-    """Absolute values of an update (d,) and the improvement that the bound guarantees for it."""
-
-    size: np.ndarray
-    guarantee: float
 
 
 def angle(first: np.ndarray, second: np.ndarray) -> float:
@@ -38,13 +31,6 @@ def stationary_angle(phi: float) -> float:
         return tangent  # the limit; the formula would cancel
     root = 1 - 8 * tangent**2
     return math.atan((1 - math.sqrt(root)) / (4 * tangent)) if root >= 0 else math.nan
-
-
-def best_along(direction: np.ndarray, g: np.ndarray, lipschitz: np.ndarray) -> Candidate:
-    """The best length in a direction (d,) with non-negative components: g'u / (L'u |u|), and what it guarantees."""
-    unit = direction / np.linalg.norm(direction)
-    length = (g @ unit) / (lipschitz @ unit)
-    return Candidate(length * unit, 0.5 * length * (g @ unit))
 
 
 def recursion(
@@ -94,7 +80,7 @@ def _boundary(g: np.ndarray, lipschitz: np.ndarray, index: int) -> np.ndarray:
     return direction if np.linalg.norm(direction) > 0 else g
 
 
-def recursion_with(threshold: float, *, signed: bool = False) -> Callable[[np.ndarray, np.ndarray], float]:
+def recursion_with(threshold: float, *, signed: bool = False) -> Guarantee:
     """The guarantee of the recursion with another threshold or angle, as a function of gradient and constants."""
 
     def guarantee(gradient: np.ndarray, lipschitz: np.ndarray) -> float:
@@ -132,6 +118,33 @@ def brute_force(gradient: np.ndarray, lipschitz: np.ndarray, *, starts: int = 40
 def _log_value(u: np.ndarray, p: np.ndarray, q: np.ndarray) -> np.ndarray:
     with np.errstate(divide="ignore"):
         return 2 * np.log(u @ p) - np.log(u @ q)
+
+
+@cache
+def best_guarantees(number: int, *, seed: int = 0) -> np.ndarray:
+    """The best guarantees of the first problems, by brute force: shape (number,)."""
+    return np.array([brute_force(g, b).guarantee for g, b in problems(number, seed=seed)])
+
+
+def shortfalls(guarantee: Guarantee, number: int, *, seed: int = 0) -> np.ndarray:
+    """The share of the best guarantee that is missed in each problem: shape (number,)."""
+    found = np.array([guarantee(g, b) for g, b in problems(number, seed=seed)])
+    return 1 - found / best_guarantees(number, seed=seed)
+
+
+def local_solver_guarantee(gradient: np.ndarray, lipschitz: np.ndarray) -> float:
+    """SciPy's SLSQP on the bound, from the step of SSS-MLC, over non-negative step sizes."""
+    g = np.abs(gradient)
+    start = sss_mlc(g, lipschitz).update
+    scale = improvement_bound(g, lipschitz, start)
+
+    def negative(x):
+        size = np.maximum(np.linalg.norm(x), 1e-300)
+        value = -(g @ x - 0.5 * size * (lipschitz @ x))
+        return value / scale, -(g - 0.5 * (x / size * (lipschitz @ x) + size * lipschitz)) / scale
+
+    found = minimize(negative, start, jac=True, bounds=[(0, None)] * len(g), method="SLSQP", options={"maxiter": 500})
+    return -float(found.fun) * scale
 
 
 # The bound as a function of psi
@@ -172,3 +185,11 @@ def largest_angle_with_maximum() -> float:
         middle = (low + high) / 2
         low, high = (middle, high) if local_maximum(middle) is not None else (low, middle)
     return low
+
+
+def hessian_of_bound(lipschitz: np.ndarray, x: np.ndarray) -> np.ndarray:
+    """Second derivatives of -|x| L'x / 2 over x (d,) in the positive orthant: shape (d, d)."""
+    length = np.linalg.norm(x)
+    unit = x / length
+    outer = np.outer(unit, lipschitz)
+    return -0.5 * (outer + outer.T + (lipschitz @ unit) * (np.eye(len(x)) - np.outer(unit, unit)))

@@ -12,43 +12,38 @@ from matplotlib.figure import Figure
 
 from paperlib.lipschitz.step_sizes import mss_mlc, sss_mlc
 from paperlib.notebooks.nb13_step_size_rules import algorithm1
-from paperlib.notebooks.nb13_step_size_rules.step_rules import hessian_of_bound
+from paperlib.notebooks.nb13_step_size_rules.searches import first_zero
 from paperlib.repro.figures import colours
 
 _RULES = colours(["SSS-SLC", "SSS-MLC", "MSS-MLC", "printed threshold"])
 
 
-def lemma8_figure(slack: np.ndarray) -> Figure:
-    """Surplus of the improvement over the bound per unit of step, against the step's length: slack (n, 2)."""
+def lemma8_figure(surplus: np.ndarray) -> Figure:
+    """Improvement minus bound over the term that the bound subtracts, against the step's length: surplus (n, 2)."""
     figure, axes = plt.subplots(figsize=(7, 4))
-    axes.scatter(*slack.T, s=10, alpha=0.6)
-    axes.axhline(0, color="black", lw=1)
+    axes.scatter(*surplus.T, s=10, alpha=0.6)
+    for level in (0, 2):
+        axes.axhline(level, color="black", lw=1)
     axes.set(
         xscale="log",
-        yscale="symlog",
+        ylim=(-0.1, 2.1),
         xlabel=r"length of the step $\|\Delta\theta\|_2$",
-        ylabel="(improvement - bound) / length",
-        title="Lemma 8: nothing below the line",
+        ylabel="surplus / subtracted term",
+        title="Lemma 8: nothing below 0, and by its mirror image nothing above 2",
     )
+    axes.title.set_fontsize(11)
     return figure
 
 
 def guarantee_figure(by_rule: dict[str, np.ndarray]) -> Figure:
-    """Realised against guaranteed improvement, a panel for each rule; each array (n, 2). On the line they are equal."""
-    figure, axes = plt.subplots(1, len(by_rule), figsize=(11, 4), sharex=True, sharey=True)
+    """Realised over guaranteed improvement, a histogram for each rule; each array (n, 2): guaranteed, realised."""
+    figure, axes = plt.subplots(1, len(by_rule), figsize=(11, 3.6), sharey=True)
     for axis, (name, pairs) in zip(axes, by_rule.items(), strict=True):
-        axis.scatter(*pairs.T, s=8, alpha=0.5, color=_RULES[name])
-        ends = [pairs.min(), pairs.max()]
-        axis.plot(ends, ends, color="black", lw=1)
-        median = np.median(pairs[:, 1] / pairs[:, 0])
-        axis.set(
-            xscale="log",
-            yscale="log",
-            xlabel="guaranteed",
-            title=f"{name}: realised / guaranteed {median:.1f} (median)",
-        )
-        axis.title.set_fontsize(10)
-    axes[0].set_ylabel("realised improvement")
+        ratio = pairs[:, 1] / pairs[:, 0]
+        axis.hist(ratio, bins=np.linspace(1, 3, 41), color=_RULES[name])
+        axis.axvline(np.median(ratio), color="black", lw=1)
+        axis.set(xlim=(0.95, 3.05), xlabel="realised / guaranteed", title=f"{name}, median {np.median(ratio):.2f}")
+    axes[0].set_ylabel("test functions")
     return figure
 
 
@@ -71,12 +66,22 @@ def psi_figure(phis: Sequence[float]) -> Figure:
 
 
 def shortfall_figure(by_rule: dict[str, np.ndarray]) -> Figure:
-    """Sorted shortfalls from brute force of each rule."""
-    figure, axes = plt.subplots(figsize=(7, 4))
-    for name, values in by_rule.items():
-        axes.plot(np.linspace(0, 100, len(values)), 100 * np.sort(np.maximum(values, 0)), label=name)
-    axes.set(xlim=(80, 100.5), xlabel="share of random problems (%)", ylabel="missed share of the best guarantee (%)")
-    axes.legend(loc="upper left")
+    """Share of problems that miss more than so much of the best guarantee; rules that miss nothing are named alone."""
+    figure, axes = plt.subplots(figsize=(8, 4))
+    levels = np.geomspace(1e-6, 1, 400)
+    exact = [name for name, values in by_rule.items() if values.max() < levels[0]]
+    missing = [name for name in by_rule if name not in exact]
+    for name, colour in colours(missing).items():
+        beyond = [100 * (by_rule[name] > level).mean() for level in levels]
+        axes.step(100 * levels, beyond, color=colour, label=name)
+    axes.set(
+        xscale="log",
+        xlabel="missed share of the best guarantee (%)",
+        ylabel="problems that miss more (%)",
+        title=f"these miss nothing: {' and '.join(exact)}",
+    )
+    axes.title.set_fontsize(11)
+    axes.legend(loc="upper right")
     return figure
 
 
@@ -96,9 +101,9 @@ def plane_figure(g: np.ndarray, lipschitz: np.ndarray) -> Figure:
         space.quiver(0, 0, 0, *vector, color=colour, arrow_length_ratio=0.08, lw=2, label=name)
     space.plot(*arc.T, color="0.4", ls="--", label="turning away from L")
     space.scatter(*arc[-1], color="0.2", s=25, label="a step size vanishes")
-    space.set(
-        xlim=(0, 1), ylim=(0, 1), zlim=(0, 1), xlabel=r"$|\Delta_1|$", ylabel=r"$|\Delta_2|$", zlabel=r"$|\Delta_3|$"
-    )
+    ticks = {f"{axis}ticks": (0, 0.5) for axis in "xyz"}  # those at 1 would meet in the corners
+    limits = {f"{axis}lim": (0, 1) for axis in "xyz"}
+    space.set(**limits, **ticks, xlabel=r"$|\Delta_1|$", ylabel=r"$|\Delta_2|$", zlabel=r"$|\Delta_3|$")
     space.view_init(28, 55)
     space.legend(loc="upper left", fontsize=8)
     _guarantee_in_plane(plane, g, lipschitz, stop)
@@ -115,7 +120,8 @@ def _guarantee_in_plane(axes, g: np.ndarray, lipschitz: np.ndarray, stop: float)
         level = rule(g, lipschitz).guaranteed_improvement / unit
         axes.axhline(level, color=_RULES[name], label=f"{name}'s guarantee")
     axes.axvline(stop, color="0.2", lw=1)
-    axes.annotate("a step size vanishes", (stop, axes.get_ylim()[0]), rotation=90, ha="right", va="bottom", fontsize=9)
+    axes.annotate("a step size vanishes", (stop, 2.6), xytext=(-6, 0), textcoords="offset points", rotation=90,
+                  ha="right", va="center", fontsize=9)  # fmt: skip
     axes.set(xlabel=r"$\psi$ (rad)", ylabel=r"guarantee / $(\|g\|^2 / 2\|L\|)$")
     axes.legend(loc="center left", fontsize=9)
 
@@ -125,14 +131,19 @@ def concavity_figure(lipschitz: np.ndarray) -> Figure:
     figure, axes = plt.subplots(figsize=(7, 4))
     angles = np.linspace(0, math.pi / 2, 400)
     directions = np.stack([np.cos(angles), np.sin(angles)], axis=1)
-    largest = [np.linalg.eigvalsh(hessian_of_bound(lipschitz, u))[-1] for u in directions]
+    largest = [np.linalg.eigvalsh(algorithm1.hessian_of_bound(lipschitz, u))[-1] for u in directions]
     away = [algorithm1.angle(u, lipschitz) for u in directions]
-    axes.plot(angles, largest, label=r"largest eigenvalue of the Hessian")
     outside = np.array(away) > math.atan(math.sqrt(2))
-    axes.fill_between(angles, *axes.get_ylim(), where=outside, alpha=0.2, label=r"over $\arctan\sqrt{2}$ from L")
+    axes.axvspan(angles[outside].min(), angles[outside].max(), alpha=0.2, label=r"over $\arctan\sqrt{2}$ from $L$")
+    axes.plot(angles, largest)
+    axes.axvline(math.atan2(lipschitz[1], lipschitz[0]), color="C1", ls="--", label="direction of $L$")
     axes.axhline(0, color="black", lw=1)
-    axes.set(xlabel="direction of the step in the plane of two parameters (rad)", ylabel="positive: not concave")
-    axes.legend(loc="upper right", fontsize=9)
+    axes.set(
+        xlabel="direction of the step in the plane of two parameters (rad)",
+        ylabel="largest eigenvalue of the Hessian",
+        title="the bound is concave where it is negative",
+    )
+    axes.legend(loc="upper center", fontsize=9)
     return figure
 
 
@@ -142,23 +153,32 @@ def times_figure(table: pd.DataFrame) -> Figure:
     tasks = list(dict.fromkeys(table["task"]))
     for task, colour in colours(tasks).items():
         rows = table[table["task"] == task].sort_values("d")
-        axes.plot(rows["d"], rows["seconds"], "o-", color=colour, label=task, ms=4)
-    axes.set(xscale="log", yscale="log", xlabel="number of parameters d", ylabel="seconds for one call")
+        sampled = task == "collecting the samples"  # at the three sizes of Table 1 alone
+        axes.plot(
+            rows["d"], rows["seconds"], "s" if sampled else "o-", color=colour, label=task, ms=6 if sampled else 4
+        )
+    axes.set(xscale="log", yscale="log", xlabel="number of parameters d", ylabel="seconds for one call (median)")
     axes.legend(fontsize=9, loc="upper left")
     return figure
 
 
 def advantage_figure(paths: Sequence[tuple[np.ndarray, np.ndarray]]) -> Figure:
-    """MSS-MLC's guarantee over SSS-MLC's along paths of gradients that turn away from the constants."""
-    figure, axes = plt.subplots(figsize=(7, 4))
+    """MSS-MLC's guarantee over SSS-MLC's along paths of gradients that turn away from the constants: (n, d) each."""
+    figure, axes = plt.subplots(figsize=(8, 4))
+    dimensions = sorted({g.shape[1] for g, _ in paths})
+    colour_of = colours([str(d) for d in dimensions])
     for g, lipschitz in paths:
-        bound = np.broadcast_to(lipschitz, g.shape)
-        ratio = mss_mlc(g, bound).guaranteed_improvement / sss_mlc(g, bound).guaranteed_improvement
-        positive = (mss_mlc(g, bound).update > 0).all(axis=1)
-        cut = len(g) if positive.all() else int(np.argmin(positive))
-        turned = [algorithm1.angle(one, lipschitz) for one in g]
-        axes.plot(turned, ratio, lw=1.2)
-        axes.plot(turned[cut - 1], ratio[cut - 1], "k.", ms=6)
+        step, d = mss_mlc(g, lipschitz), str(g.shape[1])
+        ratio = step.guaranteed_improvement / sss_mlc(g, lipschitz).guaranteed_improvement
+        last = first_zero(step.update) - 1
+        turned = [algorithm1.angle(*pair) for pair in zip(g, lipschitz, strict=True)]
+        axes.plot(turned, ratio, lw=1.2, color=colour_of[d])
+        axes.plot(turned[last], ratio[last], "k.", ms=6)
+    axes.legend(
+        handles=[plt.Line2D([], [], color=colour, label=f"d = {d}") for d, colour in colour_of.items()],
+        loc="upper left",
+        fontsize=9,
+    )
     axes.set(
         xlabel=r"angle $\phi$ between $|g|$ and $L$ (rad)",
         ylabel="guarantee, MSS-MLC / SSS-MLC",

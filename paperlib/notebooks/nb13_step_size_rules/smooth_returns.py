@@ -6,7 +6,7 @@ the step-size rules on them.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Protocol
 
 import numpy as np
@@ -164,3 +164,18 @@ def random_thetas(returns: Sequence[SmoothReturn], *, seed: int, scale: float = 
     """A normal parameter vector for each."""
     generator = np.random.default_rng(seed)
     return [scale * generator.standard_normal(j.dimension) for j in returns]
+
+
+def cases(count: int, *, seed: int = 0) -> Iterator[tuple[SmoothReturn, np.ndarray, np.ndarray]]:
+    """Functions, points and steps of all lengths."""
+    generator = np.random.default_rng(seed)
+    returns = random_returns(count, seed=seed)
+    for j, theta in zip(returns, random_thetas(returns, seed=seed + 1), strict=True):
+        yield j, theta, generator.standard_normal(j.dimension) * 10 ** generator.uniform(-2, 0.7)
+
+
+def cases_of_the_chain(count: int) -> Iterator[tuple[SmoothReturn, np.ndarray, np.ndarray]]:
+    """`cases`, and two that break the printed chain: slopes outside the pointwise cone; p = infinity in the plane."""
+    yield from cases(count)
+    yield Oscillation(40.0), np.zeros(1), np.array([1.0])
+    yield Quadratic(np.zeros(2), np.ones((2, 2))), np.zeros(2), np.ones(2)

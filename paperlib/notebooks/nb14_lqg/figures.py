@@ -7,16 +7,23 @@ from collections.abc import Mapping, Sequence
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import NullFormatter
+from scipy.stats import binomtest
 
+from paperlib.lipschitz.simulation.lqg_iterations import StepTable
+from paperlib.notebooks.nb14_lqg.gradients import root_mean_square
 from paperlib.repro.figures import budget_label, colours
+from paperlib.repro.statistics import bootstrap_interval
 
 LABELS = {"sss_slc": "Lipschitz rule", "agss": "AGSS", "largest_guarantee": "larger guarantee (ours)"}
 _COLOUR_OF = colours([*LABELS])
 
 
 def iterations_figure(exact: Mapping, estimated: pd.DataFrame, budget: str) -> Figure:
-    """Iterations against A: a panel per gamma, lines for sigma with the exact gradient, GPOMDP runs as points.
+    """Iterations against A: a panel per gamma, lines for sigma with the exact gradient, GPOMDP runs as points, those
+    that were cut off as arrows at their limit.
 
     exact: by ((A, gamma, sigma), rule). estimated: a, discount, standard_deviation, rule, iterations.
     """
@@ -29,14 +36,18 @@ def iterations_figure(exact: Mapping, estimated: pd.DataFrame, budget: str) -> F
             needed = [exact[cell, rule] for cell in cells]
             a = [cell[0] for cell in cells]
             panel.semilogy(a, needed, style, color=_COLOUR_OF[rule], label=f"{LABELS[rule]}, $\\sigma$ = {sigma:g}")
-        here = estimated[(estimated["discount"] == gamma) & (estimated["iterations"] >= 0)]
         for rule, shift in (("sss_slc", -0.006), ("agss", 0.006)):
-            runs = here[here["rule"] == rule]
-            panel.plot(runs["a"] + shift, runs["iterations"], ".", color=_COLOUR_OF[rule], ms=3, alpha=0.5)
+            runs = estimated[(estimated["discount"] == gamma) & (estimated["rule"] == rule)]
+            made, cut = runs[runs["iterations"] >= 0], runs[runs["iterations"] < 0]
+            style = {"ls": "", "color": _COLOUR_OF[rule], "alpha": 0.6}
+            panel.plot(made["a"] + shift, made["iterations"], marker=".", ms=3, **style)
+            panel.plot(cut["a"] + shift, cut["limit"], marker="^", ms=5, mfc="none", **style)
         panel.set(title=f"$\\gamma$ = {gamma:g}", xlabel="$A$", xticks=sorted({cell[0] for cell in grid}))
     np.atleast_1d(axes)[0].set_ylabel("iterations to within 0.01 of the optimum")
-    handles, labels = np.atleast_1d(axes)[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside upper center", ncols=3, frameon=False)
+    handles = np.atleast_1d(axes)[0].get_legend_handles_labels()[0]
+    for marker, label in ((".", "runs by GPOMDP"), ("^", "stopped there, not arrived")):
+        handles.append(plt.Line2D([], [], ls="", marker=marker, color="0.3", mfc="none", label=label))
+    figure.legend(handles=handles, loc="outside upper center", ncols=4, frameon=False)
     budget_label(figure, budget)
     return figure
 
@@ -54,6 +65,7 @@ def steps_figure(tables: Mapping[str, Mapping], start: float) -> Figure:
             panel.semilogy(
                 way, np.interp(way, table.parameters, table.step_sizes), color=_COLOUR_OF[rule], label=LABELS[rule]
             )
+        _say_where_the_rule_has_no_step(panel, of_rule["sss_slc"], start)
         panel.axvline(table.optimum, color="0.4", lw=1, ls="--")
         panel.annotate("optimum", (table.optimum, 0.03), xycoords=("data", "axes fraction"), rotation=90, fontsize=9,
                        ha="right")  # fmt: skip
@@ -64,6 +76,16 @@ def steps_figure(tables: Mapping[str, Mapping], start: float) -> Figure:
     return figure
 
 
+def _say_where_the_rule_has_no_step(panel: Axes, table: StepTable, start: float) -> None:
+    """Where the margin is not positive on the way from the start to zero."""
+    way = (start <= table.parameters) & (table.parameters < 0)
+    none = table.parameters[way & (table.step_sizes == 0)]
+    if none.size:
+        text = f"no step of the\nLipschitz rule left\nof {none.max():.2f}"
+        place = {"xytext": (-8, 0), "textcoords": "offset points", "ha": "right", "fontsize": 9}
+        panel.annotate(text, (none.max(), 1e-7), **place)
+
+
 def constant_steps_figure(needed: Mapping[float, int], ratio_of_agss: float) -> Figure:
     """Iterations of constant steps, multiples of the Lipschitz rule's first; those that never arrive at the top."""
     factors = np.array(list(needed))
@@ -72,7 +94,8 @@ def constant_steps_figure(needed: Mapping[float, int], ratio_of_agss: float) -> 
     figure, axes = plt.subplots(figsize=(7.0, 4.2))
     axes.loglog(factors[arrives], iterations[arrives], "o-", color="C0", label="constant step")
     top = 5 * iterations.max()
-    axes.loglog(factors[~arrives], np.full((~arrives).sum(), top), "x", color="C3", label="never arrives")
+    axes.loglog(factors[~arrives], np.full((~arrives).sum(), top), "x", color="C3",
+                label="never arrives (drawn at the top)")  # fmt: skip
     axes.axvline(1, color=_COLOUR_OF["sss_slc"], ls="--", label="first step of the Lipschitz rule")
     axes.axvline(ratio_of_agss, color=_COLOUR_OF["agss"], ls=":", label="step of AGSS")
     axes.set(xlabel="step over the Lipschitz rule's first step", ylabel="iterations to within 0.01")
@@ -81,18 +104,25 @@ def constant_steps_figure(needed: Mapping[float, int], ratio_of_agss: float) -> 
 
 
 def audit_figure(rows: Sequence[Mapping]) -> Figure:
-    """Share of updates that break their guarantee, against episodes per estimate."""
+    """Share of updates that break their guarantee, against episodes per estimate, with 95 % (Wilson) intervals.
+
+    rows: place, episodes, updates, and of these those below the guarantee and those worse than before.
+    """
     table = pd.DataFrame(rows)
-    figure, axes = plt.subplots(figsize=(7.0, 4.2))
-    for colour, (place, part) in zip(("C0", "C1"), table.groupby("place", sort=False), strict=False):
-        axes.semilogx(
-            part["episodes"], part["below the guarantee"], "o-", color=colour, label=f"{place}: below guarantee"
-        )
-        axes.semilogx(
-            part["episodes"], part["worse than before"], "s:", color=colour, label=f"{place}: worse than before"
-        )
-    axes.set(xlabel="episodes per gradient estimate", ylabel="share of updates", ylim=(-0.03, 1.03))
-    axes.legend(fontsize=9, loc="upper left", bbox_to_anchor=(1.0, 1.0))
+    places = list(dict.fromkeys(table["place"]))
+    figure, axes = plt.subplots(1, len(places), figsize=(4.5 * len(places), 3.8), sharey=True)
+    for panel, place in zip(axes, places, strict=True):
+        part = table[table["place"] == place]
+        for name, style, colour in (("below the guarantee", "o-", "C0"), ("worse than before", "s:", "C1")):
+            share = part[name] / part["updates"]
+            counts = zip(part[name], part["updates"], strict=True)
+            intervals = np.array([binomtest(k, n).proportion_ci(method="wilson") for k, n in counts])
+            reach = np.abs(intervals - share.to_numpy()[:, None]).T
+            panel.errorbar(part["episodes"], share, reach, fmt=style, color=colour, label=name, capsize=2)
+        panel.set(xscale="log", title=place, xlabel="episodes per gradient estimate", ylim=(-0.03, 1.03))
+        panel.xaxis.set_minor_formatter(NullFormatter())
+    axes[0].set_ylabel("share of updates")
+    axes[0].legend(fontsize=9, loc="upper right")
     return figure
 
 
@@ -109,11 +139,17 @@ def estimated_constants_figure(ratios: pd.DataFrame) -> Figure:
     return figure
 
 
-def estimators_figure(errors: Mapping[str, float]) -> Figure:
-    """Root mean square errors of gradient estimates from the same number of episodes."""
+def estimators_figure(errors: Mapping[str, np.ndarray]) -> Figure:
+    """Root mean square errors of gradient estimates from the same number of episodes, with 95 % bootstrap intervals.
+
+    errors: by estimator, (repetitions,).
+    """
     figure, axes = plt.subplots(figsize=(7.0, 3.2))
-    axes.barh(list(errors), list(errors.values()), color=["C0"] + ["C1"] * (len(errors) - 1))
+    found = [bootstrap_interval(one[:, None], root_mean_square, seed=0) for one in errors.values()]
+    sizes = np.array([one["estimate"] for one in found])
+    reach = np.abs([[one[end] for one in found] for end in ("low", "high")] - sizes)
+    axes.errorbar(sizes, list(errors), xerr=reach, fmt="o", capsize=3, color="C0")
     axes.invert_yaxis()
-    axes.set(xlabel="root mean square error of the gradient")
+    axes.set(xlim=(0, None), xlabel="root mean square error of the gradient")
     axes.grid(False, axis="y")
     return figure

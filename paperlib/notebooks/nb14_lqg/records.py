@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -20,6 +20,18 @@ def runs_table(records: Sequence[Record]) -> pd.DataFrame:
         cell = {name: record.spec[name] for name in ("a", "discount", "standard_deviation")}
         parts.append(record.table("runs").assign(**cell))
     return pd.concat(parts, ignore_index=True)
+
+
+def exact_runs(*ascents: Mapping) -> pd.DataFrame:
+    """A row per ascent with the exact gradient and cell, as in `runs_table`: the Lipschitz rule's iterations."""
+    return pd.DataFrame(
+        [
+            {"a": c[0], "discount": c[1], "standard_deviation": c[2], "rule": rule, "iterations": n}
+            for needed in ascents
+            for (c, rule), n in needed.items()
+            if rule == "sss_slc"
+        ]
+    )
 
 
 def settings(cell: LQGCell) -> dict[str, float]:

@@ -1,0 +1,71 @@
+"""Random gradients and constants on which the step-size rules are tried, and guarantees on them (Section 5)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+
+from paperlib.lipschitz.step_sizes import StepSize, improvement_bound, mss_mlc, sss_mlc
+
+Rule = Callable[[np.ndarray, np.ndarray], StepSize]
+Guarantee = Callable[[np.ndarray, np.ndarray], float]
+
+
+class Candidate(NamedTuple):
+    """Absolute values of an update (d,) and the improvement that the bound guarantees for it."""
+
+    size: np.ndarray
+    guarantee: float
+
+
+def random_problem(generator: np.random.Generator, largest_dimension: int = 8) -> tuple[np.ndarray, np.ndarray]:
+    """A gradient with signs and constants, both spread over orders of magnitude: shapes (d,)."""
+    d = int(generator.integers(1, largest_dimension + 1))
+    spread = 10 ** generator.normal(0, 0.5, (2, d))
+    return generator.standard_normal(d) * spread[0], generator.random(d) * spread[1] + 1e-3
+
+
+def problems(
+    number: int, *, seed: int = 0, largest_dimension: int = 8, smallest_dimension: int = 1
+) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Random gradients and constants, many of them sparse, parallel or tied."""
+    generator, made = np.random.default_rng(seed), []
+    while len(made) < number:
+        g, lipschitz = random_problem(generator, largest_dimension)
+        kind = len(made) % 5
+        if kind == 1:
+            lipschitz = np.abs(g) * generator.random() + 1e-9  # parallel
+        elif kind == 2:
+            g = np.where(generator.random(len(g)) < 0.5, 0.0, g)  # sparse
+        elif kind == 3:
+            lipschitz = lipschitz * 0 + lipschitz[0]  # ties in the constants
+        if len(g) >= smallest_dimension and (g != 0).any():
+            made.append((g, lipschitz))
+    return made
+
+
+def guarantee_of(rule: Rule) -> Guarantee:
+    """A rule's guarantee, recomputed from its update by Lemma 8."""
+    return lambda g, lipschitz: float(improvement_bound(g, lipschitz, rule(g, lipschitz).update))
+
+
+def best_along(direction: np.ndarray, g: np.ndarray, lipschitz: np.ndarray) -> Candidate:
+    """The best length in a direction (d,) with non-negative components: g'u / (L'u |u|), and what it guarantees."""
+    unit = direction / np.linalg.norm(direction)
+    length = (g @ unit) / (lipschitz @ unit)
+    return Candidate(length * unit, 0.5 * length * (g @ unit))
+
+
+def gain_left_along_gradient(number: int, *, direction=np.abs, seed: int = 0) -> float:
+    """Largest share of MSS-MLC's guarantee beyond SSS-MLC's that is left in the gradient's direction, at the best
+    length there. direction: of |g| what is taken for that of the update.
+    """
+    shares = [0.0]
+    for g, lipschitz in problems(number, seed=seed):
+        several, single = guarantee_of(mss_mlc)(g, lipschitz), guarantee_of(sss_mlc)(g, lipschitz)
+        if several > single * (1 + 1e-6):
+            left = best_along(direction(g), np.abs(g), lipschitz).guarantee - single
+            shares.append(left / (several - single))
+    return float(max(shares))
