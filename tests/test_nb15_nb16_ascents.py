@@ -6,10 +6,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from paperlib.lipschitz.figures import RULE_LABELS
 from paperlib.lipschitz.simulation.domains import ShipSteering
+from paperlib.notebooks.nb15_mass_spring_damper import records as spring_records
 from paperlib.notebooks.nb16_ship_steering import records as ship_records
+from paperlib.notebooks.shared import ascent_figures
 from paperlib.notebooks.shared import ascents as ascent_records
-from paperlib.notebooks.shared.ascents import LABELS, Ascents
+from paperlib.notebooks.shared.ascents import Ascents
 from paperlib.repro import verdicts
 from paperlib.repro.claims import load_claims
 
@@ -28,7 +31,7 @@ def verdict(claim, measured):
 def record(cell, rule, *, rank=None, speed=1.0, noise=0.02, weights=1.0, **changed):
     """Scores rise from -8 towards -8 + rank; steps fall as constants rise; L_pi rises at `speed`, first fast."""
     rank = RANK[rule] if rank is None else rank
-    generator = np.random.default_rng([CELLS.index(cell), [*LABELS].index(rule)])
+    generator = np.random.default_rng([CELLS.index(cell), [*RULE_LABELS].index(rule)])
     it = np.r_[0, np.linspace(1, ITERATIONS - 1, 40)]
     part = it / ITERATIONS
     growth = 1 - np.exp(-5 * part)
@@ -88,7 +91,7 @@ def ascents(**changed):
             found |= changed.get(key, {})
         return found
 
-    return Ascents([record(cell, rule, **arguments(cell, rule)) for cell in CELLS for rule in LABELS])
+    return Ascents([record(cell, rule, **arguments(cell, rule)) for cell in CELLS for rule in RULE_LABELS])
 
 
 GOOD = ascents(**{"east slow/": {"speed": 0.5}, "north slow/": {"speed": 0.5}})
@@ -97,7 +100,7 @@ FLAT = np.full(41, 0.3)
 
 
 def compared(a):
-    return ascent_records.comparisons(a, ("c1", "c2"), ("sss_mlc", "mss_mlc"), ("sss_slc", "agss"))
+    return spring_records.comparisons(a, ("c1", "c2"), ("sss_mlc", "mss_mlc"), ("sss_slc", "agss"))
 
 
 CASES = {
@@ -107,13 +110,10 @@ CASES = {
         ascents(**{"c1/mss_mlc": {"rank": 1.0}}),
     ),
     "fig2.small_intervals": (
-        lambda a: {c: ascent_records.half_width_over_range(a, c, "agss") for c in ("c1", "c2")},
+        lambda a: {c: spring_records.half_width_over_range(a, c, "agss") for c in ("c1", "c2")},
         ascents(**{"c2/agss": {"noise": 2.0}}),
     ),
-    "ship.first_scenario_is_easier": (
-        lambda a: ship_records.first_scenario_easier(a),
-        None,
-    ),
+    "ship.first_scenario_is_easier": (ship_records.first_scenario_easier, None),
     "fig4.lipschitz_rules_unaffected_by_speed": (
         ship_records.effect_of_speed,
         ascents(**{"north slow/sss_mlc": {"rank": 0.4}}),
@@ -124,25 +124,23 @@ CASES = {
     "fig4.gap_grows_with_smoothness": (ship_records.gap_grows, ascents(**{"north slow/agss": {"rank": 2.5}})),
     "fig5.first_component_dominates": (lambda a: ship_records.first_component_share(a, "east fast"), None),
     "fig5.policy_constant_rises": (
-        lambda a: ship_records.by_rule(
-            ascent_records.rank_correlation_with_iteration, a, "east fast", "policy_constant"
-        ),
+        lambda a: ship_records.by_rule(ship_records.rank_correlation_with_iteration, a, "east fast", "policy_constant"),
         ascents(**{"east fast/sss_slc": {"speed": -1.0}}),
     ),
     "fig5.margin_falls": (
-        lambda a: ship_records.by_rule(ascent_records.last_over_first, a, "east fast", "margin"),
+        lambda a: ship_records.by_rule(ship_records.last_over_first, a, "east fast", "margin"),
         ascents(**{"east fast/mss_mlc": {"margin": FLAT}}),
     ),
     "fig5.high_rate_of_constant": (
-        lambda a: ship_records.by_rule(ascent_records.share_of_rise_in_first_quarter, a, "east fast"),
+        lambda a: ship_records.by_rule(ship_records.share_of_rise_in_first_quarter, a, "east fast"),
         ascents(**{"east fast/mss_mlc": {"policy_constant": np.linspace(0, 1, 41)}}),
     ),
     "fig5.high_rate_of_constant_in_longer_runs": (
-        lambda a: ship_records.by_rule(ascent_records.share_of_rise_in_first_quarter, a, "east fast, longer"),
+        lambda a: ship_records.by_rule(ship_records.share_of_rise_in_first_quarter, a, "east fast, longer"),
         ascents(**{"east fast, longer/sss_slc": {"policy_constant": np.linspace(0, 1, 41)}}),
     ),
     "msd.agss_similar_to_slc_in_c2": (
-        lambda a: ascent_records.either_over_the_other(a, "c2", "agss", "sss_slc"),
+        lambda a: spring_records.either_over_the_other(a, "c2", "agss", "sss_slc"),
         ascents(**{"c2/agss": {"rank": 0.5}}),
     ),
     "ours.ship.mss_leaves_a_parameter": (
@@ -150,7 +148,7 @@ CASES = {
         ascents(**{"east fast, longer/mss_mlc": {"theta_1": np.linspace(0, 1, 41)}}),
     ),
     "fig5.step_falls_as_constants_rise": (
-        lambda a: ship_records.by_rule(ascent_records.slope_of_step_on_constants, a, "east fast"),
+        lambda a: ship_records.by_rule(ship_records.slope_of_step_on_constants, a, "east fast"),
         ascents(**{"east fast/mss_mlc": {"step_size": FLAT}}),
     ),
     "fig5.agss_best_at_high_speed": (
@@ -211,7 +209,7 @@ def test_a_final_policy_that_turns_about_is_not_smooth():
 
 
 def test_the_correlation_is_that_of_angle_and_advantage():
-    found = {cell: ascent_records.angle_and_advantage_correlation(GOOD, cell) for cell in ("c1", "c2")}
+    found = {cell: spring_records.angle_and_advantage_correlation(GOOD, cell) for cell in ("c1", "c2")}
     assert found["c1"] == pytest.approx({"mean": 1.0, "low": 1.0, "high": 1.0})
     assert verdict("msd.mss_advantage_and_angle", found) == "holds"
 
@@ -221,7 +219,7 @@ def test_runs_of_opposite_correlation_leave_it_undecided():
     falls = table["run"] >= RUNS // 4
     table["mss_over_sss_mlc"] = table["mss_over_sss_mlc"].where(~falls, 3 - table["angle"])
     mixed = SimpleNamespace(spec={"cell": "c1", "rule": "mss_mlc"}, table={"trace": table}.__getitem__)
-    found = ascent_records.angle_and_advantage_correlation(Ascents([mixed]), "c1")
+    found = spring_records.angle_and_advantage_correlation(Ascents([mixed]), "c1")
     assert found["high"] - found["low"] > 0.5
 
 
@@ -239,7 +237,7 @@ def test_one_speed_over_the_other_is_never_below_one():
 
 def test_the_time_to_ninety_percent_is_that_of_the_curve():
     exact = -np.log(1 - 0.9 * (1 - np.exp(-4.75))) / 5 * ITERATIONS
-    assert ascent_records.updates_to_share(GOOD, "north fast", "mss_mlc").mean() == pytest.approx(exact, rel=0.1)
+    assert ship_records.updates_to_share(GOOD, "north fast", "mss_mlc").mean() == pytest.approx(exact, rel=0.1)
 
 
 def test_the_audit_counts_updates_of_all_runs():
@@ -251,3 +249,15 @@ def test_scores_made_again_are_compared_where_both_were_kept():
     again = record("c1", "agss")
     again.table("trace")["score"] += [0.0] * 199 + [1.0]
     assert ascent_records.made_again([record("c1", "agss")], [again]) == {"scores": 200, "differ": 1}
+
+
+def test_the_larger_guarantee_is_drawn_only_where_one_of_its_curves_leaves_those_of_mss_mlc():
+    assert ascent_figures.rules_to_draw(GOOD, ["c1", "c2"]) == ["sss_slc", "sss_mlc", "mss_mlc", "agss"]
+    apart = ascents(**{"c2/largest_guarantee": {"margin": np.linspace(0.4, 0.1, 41)}})
+    assert ascent_figures.rules_to_draw(apart, ["c1"]) == ["sss_slc", "sss_mlc", "mss_mlc", "agss"]
+    assert ascent_figures.rules_to_draw(apart, ["c1", "c2"]) == [*RULE_LABELS]
+
+
+def test_iterations_that_follow_at_once_are_drawn_once():
+    curve = pd.DataFrame({"iteration": [0, 1, 2, 400, 499, 500, 501, 600, 1000], "mean": range(9)})
+    assert ascent_figures.spaced(curve)["iteration"].tolist() == [0, 400, 499, 600, 1000]
