@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import pandas as pd
 
+from paperlib.pave.engine import settings
 from paperlib.repro import paths
 
-ENVIRONMENTS = ("lunar", "pendulum", "reacher", "ant", "hopper", "walker")
-METHODS = ("base", "caps", "grad", "asap", "pave")
+ENVIRONMENTS = tuple(settings.published_environments())
+METHODS = settings.METHODS
 
 
 def _read(name: str) -> pd.DataFrame:
