@@ -9,7 +9,7 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.figure import Figure
 
-from paperlib.notebooks.nb09_pave_ablations.measures import CONFIGURATIONS, SWEPT, key
+from paperlib.notebooks.nb09_pave_ablations.measures import CONFIGURATIONS, SWEPT
 from paperlib.pave.engine.settings import Coefficients
 from paperlib.pave.experiments import Run
 from paperlib.pave.figures.names import METHOD_COLOURS, environment_name, method_name
@@ -38,7 +38,7 @@ def live_budget(runs: Sequence[Run]) -> str:
 def factorial_figure(scores: pd.DataFrame, printed: pd.DataFrame, budget: str) -> Figure:
     """The eight combinations: ours run by run (method, seed, return, smoothness), printed ones beside, own axes."""
     figure, axes = plt.subplots(2, 2, figsize=(12.0, 6.4), sharex=True)
-    of = printed.set_index(printed["configuration"].map(key))
+    of = printed.set_index("method")
     for row, measure in zip(axes, ("return", "smoothness"), strict=True):
         row[0].plot(_LABELS, of.loc[list(CONFIGURATIONS), f"{measure}_mean"], "D", mfc="none", color="0.3")
         for k, method in enumerate(CONFIGURATIONS):
