@@ -11,6 +11,7 @@ from paperlib.lipschitz import recording as step_sizes
 from paperlib.notebooks.nb14_lqg import records as lqg_records
 from paperlib.notebooks.nb14_lqg import steps as lqg_steps
 from paperlib.notebooks.shared import ascents as ascent_records
+from paperlib.pave.figures.names import environment_name
 from paperlib.pave.records import printed_tables
 from paperlib.pave.records import recording as training
 from paperlib.pave.records.runs import RecordedRuns, recorded_runs
@@ -44,9 +45,6 @@ train a single cell), the step-size experiments take a CPU.
   simulated without the stray factor omega of the printed equation, unless "as printed" is said. LQG: action bound,
   start and episodes are not printed; here |a| <= 2, theta = -0.5, 20 episodes.
 """
-
-NAMES = {"lunar": "LunarLander", "walker": "Walker2d"}
-
 
 RUNS_OF = {
     "published": "runs of PAVE's Tables 1 and 2",
@@ -117,7 +115,7 @@ def _metric_table(runs: RecordedRuns, printed: pd.DataFrame, algorithm: str, mea
         here = printed[(printed["algorithm"] == algorithm) & (printed["environment"] == environment)].set_index(
             "method"
         )
-        row = {"environment": NAMES.get(environment, environment.capitalize())}
+        row = {"environment": environment_name(environment)}
         for method in printed_tables.METHODS:
             value = here.loc[method]
             ours = "not run"

@@ -6,7 +6,10 @@ import pandas as pd
 import pytest
 
 from paperlib.pave.engine.evaluation import Episode
-from paperlib.pave.figures.training import action_traces, display_name, learning_curves, mean_spectrum
+from paperlib.pave.figures.names import METHOD_COLOURS, environment_name, method_name
+from paperlib.pave.figures.training import action_traces, learning_curves, mean_spectrum
+from paperlib.pave.records import printed_tables
+from paperlib.repro import paths
 
 matplotlib.use("Agg")
 
@@ -57,6 +60,25 @@ def test_the_mean_spectrum_of_equal_sines_is_one_peak():
     assert len(action_traces({"base": [episode], "pave": [episode]}).axes) == 4
 
 
-@pytest.mark.parametrize(("method", "name"), [("base", "Base"), ("asap", "ASAP"), ("pave_times_100", "PAVE x 100")])
+@pytest.mark.parametrize(
+    ("method", "name"),
+    [("base", "Base"), ("asap", "ASAP"), ("pave_times_100", "PAVE x 100"), ("sn_critic", "SN-Critic")],
+)
 def test_methods_are_spelled_as_in_the_paper(method, name):
-    assert display_name(method) == name
+    assert method_name(method) == name
+
+
+def test_printed_tables_name_methods_and_environments_as_figures_do():
+    table = printed_tables.return_and_smoothness()
+    assert set(table["method"]) == set(printed_tables.METHODS) and set(table["environment"]) == set(
+        printed_tables.ENVIRONMENTS
+    )
+    printed = pd.read_csv(paths.data_folder() / "published" / "pave_return_smoothness.csv")["method"]
+    assert set(printed) == {method_name(method) for method in printed_tables.METHODS}
+    assert [environment_name(e) for e in ("lunar", "walker")] == ["LunarLander", "Walker2d"]
+
+
+def test_no_two_methods_share_a_colour():
+    assert set(printed_tables.METHODS) <= set(METHOD_COLOURS) and len(set(METHOD_COLOURS.values())) == len(
+        METHOD_COLOURS
+    )

@@ -1,15 +1,15 @@
-"""One update of the training engine, taken apart and set against the formulas it should follow.
+"""One update of the training engine, taken apart: the agent at a minibatch, its gradients, its networks, its work.
 
-Everything here is computed a second way, by nested autograd from the losses' definitions, in float64.
+The notebook sets them against the formulas they should follow, in float64.
 """
 
 from __future__ import annotations
 
-import copy
 import dataclasses
 from collections.abc import Callable
 
 import torch
+from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from paperlib.pave.engine.actor_critic import ActorCritic, UpdateNoise
@@ -17,24 +17,24 @@ from paperlib.pave.engine.replay import Minibatch
 from paperlib.pave.engine.settings import Coefficients, published_coefficients, published_settings
 from paperlib.pave.engine.streams import RandomStreams
 from paperlib.pave.engine.training import AGENTS
-from paperlib.pave.losses import pave_losses
 
 TERMS = ("td", "mpr", "vfc", "curv")
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Update:
-    """One agent (a single run) with the minibatch, noise and target of one update."""
+    """One agent (a single run) with the minibatch, noise and target of one update, and the weights of its losses."""
 
     agent: ActorCritic
+    coefficients: Coefficients
     batch: Minibatch
     noise: UpdateNoise
     target: torch.Tensor
 
     @property
-    def td_scale(self) -> float:
-        """Half of the summed squared errors for SAC, all of it for TD3, as in Stable-Baselines3."""
-        return 0.5 if self.agent.settings.algorithm == "sac" else 1.0
+    def critics(self) -> tuple[Callable[[torch.Tensor, torch.Tensor], torch.Tensor], ...]:
+        """Both critics as Q(states (B, d_s), actions (B, d_a)) -> (B,), differentiable by the agent's parameters."""
+        return _critic(self.agent, 0), _critic(self.agent, 1)
 
 
 def make_update(
@@ -43,16 +43,10 @@ def make_update(
     *,
     observation_dim: int = 3,
     action_dim: int = 1,
-    hidden: tuple[int, ...] | None = None,
-    batch_size: int | None = None,
-    seed: int = 0,
 ) -> Update:
     """A randomly initialised agent at random transitions; Pendulum's dimensions and published sizes by default."""
     settings = published_settings(algorithm, "pendulum")
-    settings = dataclasses.replace(
-        settings, hidden=hidden or settings.hidden, batch_size=batch_size or settings.batch_size
-    )
-    streams = RandomStreams([seed], device=torch.device("cpu"), dtype=torch.float64)
+    streams = RandomStreams([0], device=torch.device("cpu"), dtype=torch.float64)
     agent = AGENTS[algorithm](settings, [coefficients], observation_dim, action_dim, streams)
     size = settings.batch_size
     states = streams.normal("audit states", size, observation_dim)
@@ -61,88 +55,44 @@ def make_update(
         actions=2 * streams.uniform("audit actions", size, action_dim) - 1,
         rewards=streams.normal("audit rewards", size),
         next_states=states + 0.1 * streams.normal("audit next states", size, observation_dim),
-        continues=torch.ones(1, size, dtype=torch.float64),
+        continues=(streams.uniform("audit ends", size) > 0.1).double(),
     )
     noise = agent.draw_noise(batch)
-    return Update(agent, batch, noise, agent.target_values(batch, noise))
+    return Update(agent, coefficients, batch, noise, agent.target_values(batch, noise))
 
 
-def engine_terms(update: Update) -> dict[str, torch.Tensor]:
-    """The four weighted terms as the engine computes them."""
-    with torch.no_grad():
-        terms = update.agent.critic_loss(update.batch, update.target, update.noise, update.td_scale)
-    return dict(zip(TERMS, terms[0], strict=True))
+def engine_terms(update: Update) -> torch.Tensor:
+    """The four weighted terms of the critics' loss as the engine computes them, (4,), see `TERMS`."""
+    return update.agent.critic_loss(update.batch, update.target, update.noise, update.agent.td_scale)[0]
 
 
 def engine_critic_gradient(update: Update) -> torch.Tensor:
     """Gradient of the engine's critic loss by all critic parameters, flat."""
-    terms = update.agent.critic_loss(update.batch, update.target, update.noise, update.td_scale)
-    return _flat(torch.autograd.grad(terms.sum(), list(update.agent.critic.parameters())))
-
-
-def written_out_terms(update: Update) -> dict[str, torch.Tensor]:
-    """The four weighted terms from their definitions, summed over both critics: TD errors and `pave_losses`."""
-    agent, batch, noise = update.agent, update.batch, update.noise
-    coefficients = {name: value.item() for name, value in agent.coefficients.items()}
-    terms = dict.fromkeys(TERMS, torch.zeros((), dtype=torch.float64))
-    for index in range(2):
-        critic = _critic(agent, index)
-        errors = critic(batch.states[0], batch.actions[0]) - update.target[0]
-        terms["td"] = terms["td"] + update.td_scale * errors.square().mean()
-        losses = pave_losses(
-            critic,
-            batch.states[0],
-            batch.actions[0],
-            batch.next_states[0],
-            state_noise=coefficients["sigma"] * noise.states[0],
-            probes=noise.probes[0],
-            delta=coefficients["delta"],
-        )
-        for name, loss in losses._asdict().items():
-            terms[name] = terms[name] + coefficients[name] * loss
-    return terms
-
-
-def written_out_critic_gradients(update: Update) -> dict[str, torch.Tensor]:
-    """The critic-parameter gradient of each weighted term on its own, flat; they add up to the objective's gradient."""
-    parameters = list(update.agent.critic.parameters())
-    gradients = {}
-    for name, term in written_out_terms(update).items():
-        by_parameter = torch.autograd.grad(term, parameters, retain_graph=True, materialize_grads=True)
-        gradients[name] = _flat(by_parameter)
-    return gradients
+    return flat_gradient(engine_terms(update).sum(), update.agent.critic)
 
 
 def engine_actor_gradient(update: Update) -> torch.Tensor:
     """Gradient of the engine's actor loss, actor-side terms included, by all actor parameters, flat."""
     loss, term = update.agent.actor_loss(update.batch, update.noise)
-    return _flat(torch.autograd.grad((loss + term).sum(), list(update.agent.actor.parameters())))
+    return flat_gradient((loss + term).sum(), update.agent.actor)
 
 
-def written_out_actor_gradient(update: Update) -> torch.Tensor:
-    """Gradient of the textbook actor objective: -E Q_1(s, pi(s)) in TD3, E[alpha log pi - min_i Q_i] in SAC."""
-    agent, states = update.agent, update.batch.states[0]
-    outputs = agent.actor(update.batch.states)[0]
-    if agent.settings.algorithm == "td3":
-        objective = -_critic(agent, 0)(states, torch.tanh(outputs)).mean()
-    else:
-        mean, log_std = outputs.chunk(2, dim=1)
-        density = torch.distributions.Normal(mean, log_std.clamp(-20, 2).exp())
-        before_squashing = mean + density.stddev * update.noise.actions[0]
-        actions = torch.tanh(before_squashing)
-        log_density = (density.log_prob(before_squashing) - torch.log(1 - actions.square() + 1e-6)).sum(dim=1)
-        values = torch.minimum(*(_critic(agent, index)(states, actions) for index in range(2)))
-        objective = (agent.settings.entropy_coefficient * log_density - values).mean()
-    return _flat(torch.autograd.grad(objective, list(agent.actor.parameters())))
+def flat_gradient(loss: torch.Tensor, network: nn.Module) -> torch.Tensor:
+    """Gradient of a loss by all parameters of a network, flat; it may be taken again."""
+    return flat(torch.autograd.grad(loss, list(network.parameters()), retain_graph=True, materialize_grads=True))
 
 
-def actor_after_update(update: Update, coefficients: Coefficients) -> torch.Tensor:
-    """Actor parameters, flat, after one Adam step under other coefficients, the critic held where it is."""
-    agent = copy.deepcopy(update.agent)
-    for field in dataclasses.fields(coefficients):
-        agent.coefficients[field.name].fill_(getattr(coefficients, field.name))
-    agent.step_actor(update.batch, update.noise)
-    return _flat(list(agent.actor.parameters())).detach()
+def flat(tensors) -> torch.Tensor:
+    """All entries in one vector."""
+    return torch.cat([tensor.flatten() for tensor in tensors])
+
+
+def networks(agent: ActorCritic) -> dict[str, nn.Sequential]:
+    """Copies of the networks of a one-run TD3 agent, by symbol: phi, theta_1, theta_2 and their targets."""
+    stacks = {"phi": (agent.actor, 0), "theta_1": (agent.critic, 0), "theta_2": (agent.critic, 1)}
+    stacks |= {"phi_bar": (agent.actor_target, 0)}
+    stacks |= {"theta_1_bar": (agent.critic_target, 0), "theta_2_bar": (agent.critic_target, 1)}
+    return {symbol: stack.unstack(index) for symbol, (stack, index) in stacks.items()}
 
 
 def matrix_flops(function: Callable[[], object]) -> int:
@@ -167,13 +117,21 @@ def losses_in_forward_passes(observation_dim: int, action_dim: int) -> float:
     pave = make_update("td3", published_coefficients("pave", "td3", "pendulum"), **sizes)
     base = make_update("td3", Coefficients(), **sizes)
     added = matrix_flops(lambda: engine_critic_gradient(pave)) - matrix_flops(lambda: engine_critic_gradient(base))
-    inputs = torch.cat([base.batch.states, base.batch.actions], dim=2).repeat_interleave(2, dim=0)
-    return added / matrix_flops(lambda: base.agent.critic(inputs))
+    return added / matrix_flops(lambda: [Q(base.batch.states[0], base.batch.actions[0]) for Q in base.critics])
 
 
-def relative_difference(one: torch.Tensor, other: torch.Tensor) -> float:
-    """|one - other| / |other|, Euclidean."""
-    return ((one - other).norm() / other.norm()).item()
+def hessian_in_forward_passes(observation_dim: int, action_dim: int) -> float:
+    """Matrix-product work of the critics' action Hessians built row by row, in forward passes on the same batch."""
+    update = make_update("td3", Coefficients(), observation_dim=observation_dim, action_dim=action_dim)
+    states, actions = update.batch.states[0], update.batch.actions[0].clone().requires_grad_()
+
+    def build() -> None:
+        for Q in update.critics:
+            (gradient,) = torch.autograd.grad(Q(states, actions).sum(), actions, create_graph=True)
+            for entry in gradient.sum(dim=0):
+                torch.autograd.grad(entry, actions, retain_graph=True)
+
+    return matrix_flops(build) / matrix_flops(lambda: [Q(states, actions) for Q in update.critics])
 
 
 def _critic(agent: ActorCritic, index: int) -> Callable[[torch.Tensor, torch.Tensor], torch.Tensor]:
@@ -188,7 +146,3 @@ def _critic(agent: ActorCritic, index: int) -> Callable[[torch.Tensor, torch.Ten
         return (hidden @ weight[index] + bias[index]).squeeze(1)
 
     return q
-
-
-def _flat(tensors) -> torch.Tensor:
-    return torch.cat([tensor.flatten() for tensor in tensors])

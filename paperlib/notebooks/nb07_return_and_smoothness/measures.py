@@ -1,17 +1,17 @@
 """What notebook 07 measures: Tables 1 and 2, and the sentences about them, from recorded runs and from print.
 
-Measures take recorded runs, or the printed table, as an argument.
+Measures take recorded runs, or scores by cell, which are recorded or printed ones.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
 
 import numpy as np
 import pandas as pd
 
-from paperlib.pave.records.printed_tables import ENVIRONMENTS, METHODS
+from paperlib.notebooks.shared.scores import Scores, of_cells, over_lowest, over_runs
+from paperlib.pave.records.printed_tables import ENVIRONMENTS, METHODS, values
 from paperlib.pave.records.runs import NotRecorded, RecordedRuns, where_recorded
 from paperlib.repro.checks import judge
 from paperlib.repro.claims import load_claims
@@ -21,7 +21,6 @@ PRINTED_EPISODES = 50
 """Of one printed mean: ten of each of five runs."""
 
 LOWER_IS_BETTER = "smoothness"
-SETTINGS = [(e, a) for a in ("td3", "sac") for e in ENVIRONMENTS]
 
 
 def others(method: str) -> tuple[str, ...]:
@@ -87,12 +86,10 @@ def ratio_of_spreads(runs: RecordedRuns, printed: pd.DataFrame, *, pooled: bool)
     return float(np.median(ratios))
 
 
-def return_change(runs: RecordedRuns, environment: str, algorithm: str) -> dict[str, float]:
-    """{mean, low, high} of (return of PAVE - that of Base) / |mean return of Base| over runs, paired by seed."""
-    runs.require((environment, algorithm, m) for m in ("base", "pave"))
-    base, pave = (runs.scores(environment, algorithm, m, "return") for m in ("base", "pave"))
-    interval = mean_interval((pave - base) / abs(base.mean()), seed=0)
-    return {name: interval[name] for name in ("mean", "low", "high")}
+def return_change(returns: Scores, environment: str) -> dict[str, float] | float:
+    """(return of PAVE - that of Base) / |mean return of Base|: over runs, paired by seed, or as printed."""
+    pave, base = of_cells(returns, [(environment, m) for m in ("pave", "base")])
+    return over_runs((pave - base) / abs(np.mean(base)))
 
 
 def best_of_all(
@@ -103,91 +100,19 @@ def best_of_all(
     return where_recorded(others(method), lambda other: compare(environment, algorithm, method, other, measure))
 
 
-def actor_side_over_pave(runs: RecordedRuns, environment: str, algorithm: str) -> dict[str, dict[str, float] | None]:
-    """Mean smoothness of GRAD and ASAP over PAVE's, with its interval over runs."""
-    return where_recorded(
-        ("grad", "asap"), lambda m: runs.over_lowest(environment, algorithm, m, ["pave"], LOWER_IS_BETTER)
+def actor_side_over_pave(smoothness: Scores, environment: str) -> dict[str, dict[str, float] | float | None]:
+    """Mean smoothness of GRAD and ASAP over PAVE's, with its interval where it is over runs."""
+    return where_recorded(("grad", "asap"), lambda m: over_lowest(smoothness, environment, m, ["pave"]))
+
+
+def ahead_of_pave(returns: Scores, smoothness: Scores, environment: str) -> list[str]:
+    """Methods with a higher mean return and a lower mean smoothness score than PAVE."""
+    cells = [(environment, m) for m in METHODS]
+    of_return, of_smoothness = (
+        {m: np.mean(found) for m, found in zip(METHODS, of_cells(scores, cells), strict=True)}
+        for scores in (returns, smoothness)
     )
-
-
-def methods_that_dominate(means: dict[str, tuple[float, float]], method: str = "pave") -> list[str]:
-    """Methods with a higher return and a lower smoothness score; means: (return, smoothness) by method."""
-    of_return, of_smoothness = means[method]
-    return [m for m, (r, s) in means.items() if m != method and r > of_return and s < of_smoothness]
-
-
-def recorded_means(runs: RecordedRuns, environment: str, algorithm: str) -> dict[str, tuple[float, float]]:
-    """(return, smoothness) by method."""
-    runs.require((environment, algorithm, m) for m in METHODS)
-    return {
-        m: tuple(float(runs.scores(environment, algorithm, m, measure).mean()) for measure in ("return", "smoothness"))
-        for m in METHODS
-    }
-
-
-# The printed tables by themselves
-
-
-def printed_means(printed: pd.DataFrame, environment: str, algorithm: str) -> dict[str, tuple[float, float]]:
-    """(return, smoothness) by method."""
-    table = printed[(printed["algorithm"] == algorithm) & (printed["environment"] == environment)]
-    return {row.method: (row.return_mean, row.smoothness_mean) for row in table.itertuples()}
-
-
-def printed_over_lowest(printed: pd.DataFrame) -> dict[str, float]:
-    """PAVE's printed smoothness over the lowest of the other methods', per environment and algorithm."""
-    found = {}
-    for environment, algorithm in SETTINGS:
-        scores = {m: pair[1] for m, pair in printed_means(printed, environment, algorithm).items()}
-        found[f"{algorithm} {environment}"] = scores["pave"] / min(scores[m] for m in others("pave"))
-    return found
-
-
-def printed_return_change(printed: pd.DataFrame, leave_out: Iterable[str] = ()) -> dict[str, float]:
-    """(printed return of PAVE - that of Base) / |that of Base| with TD3, per environment."""
-    changes = {}
-    for environment in ENVIRONMENTS:
-        if environment not in set(leave_out):
-            means = printed_means(printed, environment, "td3")
-            changes[environment] = (means["pave"][0] - means["base"][0]) / abs(means["base"][0])
-    return changes
-
-
-def _better(means: dict[str, tuple[float, float]], measure: str, method: str, other: str) -> bool:
-    if measure == LOWER_IS_BETTER:
-        return means[method][1] < means[other][1]
-    return means[method][0] > means[other][0]
-
-
-def printed_td3_failures(printed: pd.DataFrame) -> dict[str, int]:
-    """Of the statements "smoother than Base everywhere" and "best in both measures on Walker2d" with TD3."""
-    outcomes = [_better(printed_means(printed, e, "td3"), "smoothness", "pave", "base") for e in ENVIRONMENTS]
-    walker = printed_means(printed, "walker", "td3")
-    outcomes += [_better(walker, measure, "pave", m) for measure in ("return", "smoothness") for m in others("pave")]
-    return {"cases": len(outcomes), "failures": outcomes.count(False)}
-
-
-def printed_sac_failures(printed: pd.DataFrame) -> dict[str, int]:
-    """Of the statements on SAC: LunarLander, Pendulum, Walker2d, and who leads on Ant."""
-    statements = [
-        ("lunar", "smoothness", "pave"),
-        ("pendulum", "smoothness", "pave"),
-        ("walker", "return", "pave"),
-        ("ant", "return", "grad"),
-        ("ant", "smoothness", "asap"),
-    ]
-    outcomes = [
-        _better(printed_means(printed, environment, "sac"), measure, method, m)
-        for environment, measure, method in statements
-        for m in others(method)
-    ]
-    return {"cases": len(outcomes), "failures": outcomes.count(False)}
-
-
-def printed_actor_side_over_pave(printed: pd.DataFrame, environment: str, algorithm: str) -> dict[str, float]:
-    """Printed smoothness of GRAD and ASAP over PAVE's."""
-    means = printed_means(printed, environment, algorithm)
-    return {m: means[m][1] / means["pave"][1] for m in ("grad", "asap")}
+    return [m for m in METHODS if of_return[m] > of_return["pave"] and of_smoothness[m] < of_smoothness["pave"]]
 
 
 def lead_over_error(printed: pd.DataFrame, environment: str, algorithm: str) -> float:
@@ -195,7 +120,8 @@ def lead_over_error(printed: pd.DataFrame, environment: str, algorithm: str) -> 
     standard error of that difference; 0 if there is none.
     """
     table = printed[(printed["algorithm"] == algorithm) & (printed["environment"] == environment)].set_index("method")
-    ahead = methods_that_dominate(printed_means(printed, environment, algorithm))
+    means = (values(printed, measure, algorithm) for measure in ("return", "smoothness"))
+    ahead = ahead_of_pave(*means, environment)
 
     def lead(method: str, measure: str) -> float:
         difference = abs(table.loc[method, f"{measure}_mean"] - table.loc["pave", f"{measure}_mean"])

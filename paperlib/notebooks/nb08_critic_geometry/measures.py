@@ -1,11 +1,13 @@
 """What notebook 08 measures: the critic's geometry along visited points, from recorded runs and from print.
 
-Measures take recorded runs, or a printed table, as an argument.
+Measures take recorded runs, or scores by cell, which are recorded or printed ones.
 """
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Mapping
+from itertools import pairwise
 
 import numpy as np
 import pandas as pd
@@ -13,68 +15,17 @@ import torch
 from scipy.stats import norm, spearmanr
 from torch import nn
 
+from paperlib.notebooks.shared.outcomes import count
+from paperlib.notebooks.shared.scores import ACTOR_SIDE, Scores, of_cells, ratio
 from paperlib.pave.critic_geometry import mixed_hessian
 from paperlib.pave.engine.environments import environment_spec
 from paperlib.pave.engine.evaluation import to_environment_units
 from paperlib.pave.example_critics import NetworkCritic
 from paperlib.pave.records.printed_tables import ENVIRONMENTS, METHODS
-from paperlib.pave.records.runs import NotRecorded, RecordedRuns, where_recorded
-from paperlib.repro.statistics import mean_interval
+from paperlib.pave.records.runs import RecordedRuns, where_recorded
 
 TD3 = "td3"
-ACTOR_SIDE = ("caps", "grad", "asap")
 M_SUP = "mixed_hessian_sup"
-
-
-def _keep(leave_out: Iterable[str]) -> list[str]:
-    return [environment for environment in ENVIRONMENTS if environment not in set(leave_out)]
-
-
-# Recorded against printed
-
-
-def beside_print(scores: np.ndarray, printed: float) -> dict[str, float]:
-    """Our mean over runs with its interval beside a printed mean, as the check `mean_agrees` takes them.
-
-    Where no deviation is printed, the printed mean's error is taken to be ours.
-    """
-    interval = mean_interval(scores, seed=0)
-    found = {name: interval[name] for name in ("mean", "low", "high")}
-    return found | {"printed": float(printed), "printed_error": float(scores.std(ddof=1) / np.sqrt(len(scores)))}
-
-
-def cell_means(
-    runs: RecordedRuns, printed: pd.DataFrame, environment: str, measures: Iterable[str]
-) -> dict[str, dict | None]:
-    """Tables (a) and (b): per method and measure printed, ours beside it."""
-    table = printed[printed["environment"] == environment].set_index("method")
-    cells = {f"{m}, {measure}": (m, measure) for measure in measures for m in table[measure].dropna().index}
-
-    def beside(case: str) -> dict[str, float]:
-        method, measure = cells[case]
-        return beside_print(runs.scores(environment, TD3, method, measure), table.loc[method, measure])
-
-    return where_recorded(cells, beside)
-
-
-def checkpoint_means(runs: RecordedRuns, printed: pd.DataFrame, environment: str) -> dict[str, dict | None]:
-    """Table (f): per checkpoint, method and measure, ours beside the printed mean."""
-    rows = printed[printed["environment"] == environment].itertuples()
-    cells = {f"{row.step}, {row.method}, {q}": (row, q) for row in rows for q in (M_SUP, "negative_definite_rate")}
-
-    def beside(case: str) -> dict[str, float]:
-        row, measure = cells[case]
-        return beside_print(_at_step(runs, environment, row.method, row.step, measure), getattr(row, measure))
-
-    return where_recorded(cells, beside)
-
-
-def _at_step(runs: RecordedRuns, environment: str, method: str, step: int, measure: str) -> np.ndarray:
-    """A measure of each run at a training step, which evaluations were made at."""
-    tables = [record.table("evaluations").set_index("step") for record in runs.runs(environment, TD3, method)]
-    if step not in tables[0].index:
-        raise NotRecorded([(environment, TD3, f"{method} at step {step}")])
-    return np.array([table.loc[step, measure] for table in tables])
 
 
 # Sentences
@@ -119,54 +70,49 @@ def _rank_correlation(pairs: list[tuple[np.ndarray, np.ndarray]]) -> dict[str, f
 _ALMOST_ONE = 0.999  # a correlation of one has no z
 
 
-def over_lowest(runs: RecordedRuns, environment: str, measure: str = M_SUP) -> dict[str, float]:
-    """PAVE's mean over the lowest of the other methods' means, with its interval over runs."""
-    return runs.over_lowest(environment, TD3, "pave", [m for m in METHODS if m != "pave"], measure)
+def mean_of(scores: Scores, environment: str, method: str) -> float:
+    """Mean over runs, or as printed."""
+    return float(np.mean(scores[environment, method]))
 
 
-def rate(runs: RecordedRuns, environment: str, method: str) -> float:
-    """Mean negative-definite rate of a method."""
-    return float(runs.scores(environment, TD3, method, "negative_definite_rate").mean())
+def actor_side_over_base(scores: Scores, environment: str) -> dict[str, float | None]:
+    """Mean of each actor-side method over Base's."""
+    return where_recorded(ACTOR_SIDE, lambda m: ratio(scores, environment, m, "base"))
 
 
-def actor_side_over_base(runs: RecordedRuns, environment: str) -> dict[str, float | None]:
-    """Mean M_sup of each actor-side method over Base's."""
-    return where_recorded(ACTOR_SIDE, lambda m: runs.ratio(environment, TD3, m, "base", M_SUP))
+# During training: scores by environment, method and step; steps: those printed of an environment
 
 
-def growth(runs: RecordedRuns, printed: pd.DataFrame, method: str, environment: str) -> float:
-    """Mean M_sup at the last printed checkpoint over that at the first."""
-    steps = printed.loc[printed["environment"] == environment, "step"]
-    first, last = (_at_step(runs, environment, method, s, M_SUP).mean() for s in (steps.min(), steps.max()))
-    return float(last / first)
+def printed_steps(printed: pd.DataFrame) -> dict[str, list[int]]:
+    """The checkpoints of table (f), by environment, in order."""
+    return {e: sorted(set(part["step"])) for e, part in printed.groupby("environment")}
 
 
-def base_over_pave_at_checkpoints(runs: RecordedRuns, printed: pd.DataFrame, environment: str) -> dict[str, float]:
-    """Base's mean M_sup over PAVE's at each printed checkpoint."""
-    steps = sorted(set(printed.loc[printed["environment"] == environment, "step"]))
-    at = {s: [_at_step(runs, environment, m, s, M_SUP).mean() for m in ("base", "pave")] for s in steps}
-    return {str(step): float(base / pave) for step, (base, pave) in at.items()}
+def growth(scores: Scores, steps: Mapping[str, list[int]], method: str, environment: str) -> float:
+    """Mean at the last checkpoint over that at the first."""
+    ends = steps[environment][0], steps[environment][-1]
+    first, last = of_cells(scores, [(environment, method, step) for step in ends])
+    return float(np.mean(last) / np.mean(first))
 
 
-def rate_rise_failures(runs: RecordedRuns, printed: pd.DataFrame) -> dict[str, int]:
-    """Consecutive printed checkpoints between which PAVE's mean negative-definite rate falls, where recorded."""
-
-    def means(environment: str) -> dict[tuple[str, int], float]:
-        steps = set(printed.loc[printed["environment"] == environment, "step"])
-        rate = "negative_definite_rate"
-        return {(environment, s): float(_at_step(runs, environment, "pave", s, rate).mean()) for s in steps}
-
-    found = where_recorded(sorted(set(printed["environment"])), means)
-    return rises({key: value for of in found.values() if of is not None for key, value in of.items()})
+def base_over_pave(scores: Scores, steps: Mapping[str, list[int]], environment: str) -> dict[str, float]:
+    """Base's mean over PAVE's at each checkpoint."""
+    cells = [(environment, m, step) for step in steps[environment] for m in ("base", "pave")]
+    found = iter(of_cells(scores, cells))
+    return {str(step): float(np.mean(next(found)) / np.mean(next(found))) for step in steps[environment]}
 
 
-def rises(means: Mapping[tuple[str, int], float]) -> dict[str, int]:
-    """{cases, failures} of consecutive steps of each environment; means by (environment, step)."""
-    outcomes = []
-    for environment in {e for e, _ in means}:
-        values = [means[e, s] for e, s in sorted(means) if e == environment]
-        outcomes += [bool(later >= earlier) for earlier, later in zip(values[:-1], values[1:], strict=True)]
-    return {"cases": len(outcomes), "failures": outcomes.count(False)}
+def falls(scores: Scores, steps: Mapping[str, list[int]], method: str = "pave") -> dict[str, int]:
+    """{cases, failures}: neighbouring checkpoints, and those between which the mean falls, where recorded."""
+
+    def rises(environment: str) -> list[bool]:
+        cells = [(environment, method, step) for step in steps[environment]]
+        return [bool(np.mean(later) >= np.mean(earlier)) for earlier, later in pairwise(of_cells(scores, cells))]
+
+    return count(itertools.chain.from_iterable(of or [] for of in where_recorded(steps, rises).values()))
+
+
+# Surfaces of recorded critics
 
 
 def surfaces_of(runs: RecordedRuns, environment: str, algorithm: str = TD3) -> dict[str, dict[str, float]]:
@@ -192,71 +138,6 @@ def surface_claims(measures: Mapping[str, Mapping[str, float]]) -> dict[str, flo
         "others_alike": {m: height[m] / height["base"] for m in ACTOR_SIDE},
         "others_jagged": {m: rough[m] / rough["pave"] for m in others},
     }
-
-
-# The printed tables by themselves
-
-
-def printed_means(printed: pd.DataFrame, measure: str) -> dict[str, dict[str, float]]:
-    """By environment and method."""
-    return {
-        e: printed[printed["environment"] == e].set_index("method")[measure].dropna().to_dict() for e in ENVIRONMENTS
-    }
-
-
-def printed_over_lowest(means: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
-    """PAVE's over the lowest of the other methods', per environment."""
-    return {e: of["pave"] / min(value for m, value in of.items() if m != "pave") for e, of in means.items()}
-
-
-def printed_base_over_pave(means: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
-    """Base's over PAVE's, per environment."""
-    return {e: of["base"] / of["pave"] for e, of in means.items()}
-
-
-def printed_factors(means: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
-    """Base's M_sup over PAVE's where PAVE's is the lowest."""
-    return {e: of["base"] / of["pave"] for e, of in means.items() if of["pave"] == min(of.values())}
-
-
-def printed_rate_change(means: Mapping[str, Mapping[str, float]], leave_out: Iterable[str] = ()) -> dict[str, float]:
-    """PAVE's negative-definite rate minus Base's, per environment."""
-    return {e: means[e]["pave"] - means[e]["base"] for e in _keep(leave_out)}
-
-
-def printed_actor_side_over_base(
-    means: Mapping[str, Mapping[str, float]], leave_out: Iterable[str] = ()
-) -> dict[str, float]:
-    """M_sup of each actor-side method over Base's, per method and environment."""
-    return {f"{m}, {e}": means[e][m] / means[e]["base"] for e in _keep(leave_out) for m in ACTOR_SIDE}
-
-
-def printed_base_over_pave_at_checkpoints(printed: pd.DataFrame, environment: str) -> dict[str, float]:
-    """Base's M_sup over PAVE's at each printed checkpoint."""
-    at = printed[printed["environment"] == environment].pivot(index="step", columns="method", values=M_SUP)
-    return {str(step): float(value) for step, value in (at["base"] / at["pave"]).items()}
-
-
-def printed_growth(printed: pd.DataFrame, method: str, environments: Iterable[str]) -> dict[str, float]:
-    """M_sup at the last printed checkpoint over that at the first."""
-    found = {}
-    for environment in environments:
-        part = printed[(printed["environment"] == environment) & (printed["method"] == method)].sort_values("step")
-        found[environment] = float(part[M_SUP].iloc[-1] / part[M_SUP].iloc[0])
-    return found
-
-
-def printed_rises(printed: pd.DataFrame, method: str = "pave") -> dict[str, int]:
-    """Consecutive printed checkpoints between which the rate falls."""
-    part = printed[printed["method"] == method]
-    return rises({(row.environment, row.step): row.negative_definite_rate for row in part.itertuples()})
-
-
-def difference_of_final(during: pd.DataFrame, final: pd.DataFrame, measure: str) -> float:
-    """Largest relative difference, over environments and methods, of the last checkpoint of table (f) to table (a)."""
-    last = during.loc[during.groupby(["environment", "method"])["step"].idxmax()]
-    both = last.merge(final, on=["environment", "method"], suffixes=("_f", "_a"))
-    return float((both[f"{measure}_f"] / both[f"{measure}_a"] - 1).abs().max())
 
 
 # Surfaces

@@ -9,20 +9,12 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.figure import Figure
 
-from paperlib.notebooks.nb09_pave_ablations.measures import CONFIGURATIONS, SWEPT, key
+from paperlib.notebooks.nb09_pave_ablations.measures import CONFIGURATIONS, SWEPT
 from paperlib.pave.engine.settings import Coefficients
 from paperlib.pave.experiments import Run
-from paperlib.pave.figures.recorded import NAMES
-from paperlib.pave.figures.training import display_name
-from paperlib.repro.figures import budget_label, colours
+from paperlib.pave.figures.names import METHOD_COLOURS, environment_name, method_name
+from paperlib.repro.figures import budget_label
 
-_CRITIC_SIDE_LABELS = {
-    "base": "Base",
-    "sn_critic": "SN-Critic",
-    "gp_critic": "GP-Critic",
-    "pave": "PAVE",
-    "pave_sphere": "PAVE, sphere (ours)",
-}
 _SWEPT_TITLES = {
     "mpr": r"$\lambda_1$ (MPR)",
     "vfc": r"$\lambda_2$ (VFC)",
@@ -38,7 +30,7 @@ def live_budget(runs: Sequence[Run]) -> str:
     run, seeds = runs[0], len({run.seed for run in runs})
     each = f"{seeds} runs each" if seeds > 1 else "1 run each"
     return (
-        f"live, reduced budget: {NAMES[run.environment]}, {run.algorithm.upper()}, {each}, "
+        f"live, reduced budget: {environment_name(run.environment)}, {run.algorithm.upper()}, {each}, "
         f"{run.budget.steps:,} steps, hidden layers {run.settings.hidden}"
     )
 
@@ -46,7 +38,7 @@ def live_budget(runs: Sequence[Run]) -> str:
 def factorial_figure(scores: pd.DataFrame, printed: pd.DataFrame, budget: str) -> Figure:
     """The eight combinations: ours run by run (method, seed, return, smoothness), printed ones beside, own axes."""
     figure, axes = plt.subplots(2, 2, figsize=(12.0, 6.4), sharex=True)
-    of = printed.set_index(printed["configuration"].map(key))
+    of = printed.set_index("method")
     for row, measure in zip(axes, ("return", "smoothness"), strict=True):
         row[0].plot(_LABELS, of.loc[list(CONFIGURATIONS), f"{measure}_mean"], "D", mfc="none", color="0.3")
         for k, method in enumerate(CONFIGURATIONS):
@@ -93,10 +85,10 @@ def critic_side_figure(scores: pd.DataFrame, budget: str) -> Figure:
     for panel, (measure, title) in zip(axes, measures.items(), strict=True):
         for k, method in enumerate(methods):
             runs = scores.loc[scores["method"] == method, measure]
-            panel.plot([k] * len(runs), runs, "o", color=f"C{k}", alpha=0.6)
-            panel.plot([k - 0.25, k + 0.25], [runs.mean()] * 2, color=f"C{k}", lw=2)
+            panel.plot([k] * len(runs), runs, "o", color=METHOD_COLOURS[method], alpha=0.6)
+            panel.plot([k - 0.25, k + 0.25], [runs.mean()] * 2, color=METHOD_COLOURS[method], lw=2)
         panel.set_title(title)
-        panel.set_xticks(range(len(methods)), [_CRITIC_SIDE_LABELS[m] for m in methods], rotation=45, ha="right")
+        panel.set_xticks(range(len(methods)), [method_name(m) for m in methods], rotation=45, ha="right")
     axes[3].axhline(0, color="0.4", lw=1)
     budget_label(figure, budget)
     return figure
@@ -125,8 +117,8 @@ def sensitivity_figure(scores: pd.DataFrame, published: Coefficients, budget: st
 def noise_figure(episodes: pd.DataFrame, budget: str) -> Figure:
     """Return and smoothness against the size of the observation noise, means with 95 % intervals over episodes."""
     figure, axes = plt.subplots(1, 2, figsize=(10.0, 4.0))
-    named = episodes.assign(method=episodes["method"].map(display_name))
-    palette = colours(["Base", "CAPS", "GRAD", "ASAP", "PAVE"])
+    named = episodes.assign(method=episodes["method"].map(method_name))
+    palette = {method_name(method): colour for method, colour in METHOD_COLOURS.items()}
     for panel, measure in zip(axes, ("return", "smoothness"), strict=True):
         sns.lineplot(
             named,

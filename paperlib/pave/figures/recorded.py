@@ -10,21 +10,12 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from paperlib.pave.figures.training import display_name
+from paperlib.pave.figures.names import METHOD_COLOURS, environment_name, method_name
 from paperlib.pave.records.printed_tables import ENVIRONMENTS, METHODS
 from paperlib.pave.records.runs import RecordedRuns
-from paperlib.repro.figures import budget_label, colours
+from paperlib.repro.figures import budget_label
 
-_COLOUR_OF = colours(["base", "caps", "grad", "asap", "pave"])
 NOT_RUN = "not run at\nthis budget"
-NAMES = {
-    "lunar": "LunarLander",
-    "pendulum": "Pendulum",
-    "reacher": "Reacher",
-    "ant": "Ant",
-    "hopper": "Hopper",
-    "walker": "Walker2d",
-}
 
 
 def tables_figure(runs: RecordedRuns, printed: pd.DataFrame, measure: str, label: str) -> Figure:
@@ -36,7 +27,7 @@ def tables_figure(runs: RecordedRuns, printed: pd.DataFrame, measure: str, label
         for panel, environment in zip(row, ENVIRONMENTS, strict=True):
             here = printed[(printed["algorithm"] == algorithm) & (printed["environment"] == environment)]
             _panel(panel, runs, here.set_index("method"), environment, algorithm, measure)
-            panel.set_title(NAMES[environment] if algorithm == "td3" else "")
+            panel.set_title(environment_name(environment) if algorithm == "td3" else "")
         row[0].set_ylabel(f"{algorithm.upper()}\n{label}")
     handles = [
         plt.Line2D([], [], marker="o", ls="", color="0.2", label="ours: mean, 95 % interval over runs, runs as dots"),
@@ -55,7 +46,7 @@ def _panel(
         mean, deviation = row[f"{measure}_mean"], row[f"{measure}_std"]
         panel.errorbar(k + 0.2, mean, deviation, fmt="D", mfc="none", color="0.4", ms=5, lw=1, capsize=2)
         if runs.has(environment, algorithm, method):
-            colour, interval = _COLOUR_OF[method], runs.interval(environment, algorithm, method, measure)
+            colour, interval = METHOD_COLOURS[method], runs.interval(environment, algorithm, method, measure)
             below, above = interval["mean"] - interval["low"], interval["high"] - interval["mean"]
             panel.errorbar(k - 0.2, interval["mean"], [[below], [above]], fmt="o", color=colour, capsize=3)
             scores = runs.scores(environment, algorithm, method, measure)
@@ -72,7 +63,7 @@ def _panel(
             color="C3",
             bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.8},
         )
-    panel.set_xticks(range(len(METHODS)), [display_name(m) for m in METHODS], fontsize=8)
+    panel.set_xticks(range(len(METHODS)), [method_name(m) for m in METHODS], fontsize=8)
     panel.set_xlim(-0.6, len(METHODS) - 0.4)
     panel.tick_params(axis="y", labelsize=9)
 
@@ -93,13 +84,15 @@ def improvement_figure(table: pd.DataFrame) -> Figure:
         rows = list(dict.fromkeys(part["environment"]))
         for row in part.itertuples():
             y = rows.index(row.environment) + 0.16 * (METHODS.index(row.method) - 2.5)
-            panel.plot([row.low, row.high], [y, y], color=_COLOUR_OF[row.method])
-            panel.plot(row.probability, y, "o", color=_COLOUR_OF[row.method], ms=5)
-        panel.set_yticks(range(len(rows)), [NAMES.get(name, name) for name in rows])
+            panel.plot([row.low, row.high], [y, y], color=METHOD_COLOURS[row.method])
+            panel.plot(row.probability, y, "o", color=METHOD_COLOURS[row.method], ms=5)
+        panel.set_yticks(
+            range(len(rows)), [name if name == "all recorded" else environment_name(name) for name in rows]
+        )
         panel.set_ylim(len(rows) - 0.4, -0.6)
     for panel in axes[1]:
         panel.set_xlabel("probability of improvement over Base")
-    handles = [plt.Line2D([], [], marker="o", color=_COLOUR_OF[m], label=display_name(m)) for m in METHODS[1:]]
+    handles = [plt.Line2D([], [], marker="o", color=METHOD_COLOURS[m], label=method_name(m)) for m in METHODS[1:]]
     figure.legend(handles=handles, loc="outside upper center", ncols=4, frameon=False)
     return figure
 
@@ -120,18 +113,18 @@ def geometry_figure(
             for shift, units, alpha in ((-0.2, "environment", 0.9), (0.2, "scaled", 0.35)):
                 if runs.has(environment, algorithm, method):
                     scores = runs.scores(environment, algorithm, method, measure, units)
-                    panel.bar(k + shift, scores.mean(), 0.38, color=_COLOUR_OF[method], alpha=alpha)
+                    panel.bar(k + shift, scores.mean(), 0.38, color=METHOD_COLOURS[method], alpha=alpha)
                     panel.plot(np.full(len(scores), k + shift), scores, "k.", ms=4)
         if measure == "mixed_hessian_sup":
             panel.set_yscale("log")
-        panel.set_xticks(range(len(METHODS)), [display_name(m) for m in METHODS], fontsize=9)
+        panel.set_xticks(range(len(METHODS)), [method_name(m) for m in METHODS], fontsize=9)
         panel.set_title(label, fontsize=11)
     handles = [
         plt.Rectangle((0, 0), 1, 1, color="0.3", alpha=0.9, label="at actions in environment units, as published"),
         plt.Rectangle((0, 0), 1, 1, color="0.3", alpha=0.35, label="at actions in [-1, 1], as trained"),
     ]
     figure.legend(handles=handles, loc="outside upper center", ncols=2, frameon=False)
-    label = f"{NAMES[environment]}, {algorithm.upper()}, published budget, {len(runs.seeds)} runs as dots"
+    label = f"{environment_name(environment)}, {algorithm.upper()}, published budget, {len(runs.seeds)} runs as dots"
     budget_label(figure, label)
     return figure
 
@@ -148,7 +141,7 @@ def surfaces_figure(
             state, action, np.minimum(height, ceiling), cmap="viridis", vmin=0, vmax=ceiling, rcount=50, ccount=50, lw=0
         )
         panel.set(
-            title=display_name(method),
+            title=method_name(method),
             zlim=(0, ceiling),
             xlabel="state coordinate",
             ylabel="action",

@@ -11,31 +11,23 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from paperlib.pave.engine.evaluation import Episode
+from paperlib.pave.figures.names import METHOD_COLOURS, method_name
 from paperlib.pave.smoothness import amplitude_spectrum
-from paperlib.repro.figures import colours
 from paperlib.repro.statistics import curve_interval
-
-_COLOURS = colours(["Base", "CAPS", "GRAD", "ASAP", "PAVE"])
-
-
-def display_name(method: str) -> str:
-    """A method as figures spell it: the published ones in capitals ("Base" aside), variants in words."""
-    known = {name.lower(): name for name in _COLOURS}
-    return known.get(method, method.replace("_times_", " x ").replace("pave", "PAVE").replace("_", " "))
 
 
 def _styles(methods: Iterable[str]) -> dict[str, dict]:
     """Line style per method: the published ones by colour, variants dashed in darkening grey."""
-    names = {method: display_name(method) for method in dict.fromkeys(methods)}
-    variants = [name for name in names.values() if name not in _COLOURS]
-    greys = {name: str(0.6 - 0.45 * i / max(len(variants) - 1, 1)) for i, name in enumerate(variants)}
+    methods = list(dict.fromkeys(methods))
+    variants = [method for method in methods if method not in METHOD_COLOURS]
+    greys = {method: str(0.6 - 0.45 * i / max(len(variants) - 1, 1)) for i, method in enumerate(variants)}
     return {
         method: {
-            "label": name,
-            "color": _COLOURS.get(name, greys.get(name)),
-            "linestyle": "--" if name in greys else "-",
+            "label": method_name(method),
+            "color": METHOD_COLOURS.get(method, greys.get(method)),
+            "linestyle": "--" if method in greys else "-",
         }
-        for method, name in names.items()
+        for method in methods
     }
 
 

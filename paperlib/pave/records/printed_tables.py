@@ -1,20 +1,34 @@
-"""The numbers PAVE prints (data/published), as tables keyed like our runs: lower-case algorithms and methods."""
+"""The numbers PAVE prints (data/published), keyed like our runs: "MPR+VFC" is mpr_vfc, "SN-Critic" sn_critic."""
 
 from __future__ import annotations
 
 import pandas as pd
 
+from paperlib.pave.engine import settings
 from paperlib.repro import paths
 
-ENVIRONMENTS = ("lunar", "pendulum", "reacher", "ant", "hopper", "walker")
-METHODS = ("base", "caps", "grad", "asap", "pave")
+ENVIRONMENTS = tuple(settings.published_environments())
+METHODS = settings.METHODS
 
 
 def _read(name: str) -> pd.DataFrame:
     table = pd.read_csv(paths.data_folder() / "published" / f"{name}.csv")
-    for column in {"algorithm", "method"} & set(table.columns):
-        table[column] = table[column].str.lower()
+    for column in {"algorithm", "method", "configuration"} & set(table.columns):
+        table[column] = table[column].str.lower().str.replace("[+-]", "_", regex=True)
     return table
+
+
+def values(
+    table: pd.DataFrame, measure: str, algorithm: str | None = None, keys: tuple[str, ...] = ("environment", "method")
+) -> dict[tuple, float]:
+    """{(environment, method): printed mean} of a measure, which is named as in our tables, where it is printed.
+
+    keys: the columns that tell the cells apart; during training "step" is one of them.
+    """
+    if algorithm is not None:
+        table = table[table["algorithm"] == algorithm]
+    column = f"{measure}_mean" if f"{measure}_mean" in table.columns else measure
+    return table.dropna(subset=[column]).set_index(list(keys))[column].to_dict()
 
 
 def return_and_smoothness() -> pd.DataFrame:
@@ -43,10 +57,11 @@ def critic_side_baselines() -> pd.DataFrame:
 
 
 def ablation() -> pd.DataFrame:
-    """Project page, table (d), TD3 on Walker2d: configuration, mpr, vfc, curv, return_mean, smoothness_mean."""
-    return _read("pave_ablation_walker_td3")
+    """Project page, table (d), TD3 on Walker2d: environment, method, mpr, vfc, curv, return_mean, smoothness_mean."""
+    table = _read("pave_ablation_walker_td3").rename(columns={"configuration": "method"})
+    return table.assign(environment="walker")
 
 
 def actor_side_combination() -> pd.DataFrame:
-    """Project page, table (e), TD3 on LunarLander: method, smoothness, return_mean."""
-    return _read("pave_actor_side_combination_lunar_td3")
+    """Project page, table (e), TD3 on LunarLander: environment, method, smoothness, return_mean."""
+    return _read("pave_actor_side_combination_lunar_td3").assign(environment="lunar")
