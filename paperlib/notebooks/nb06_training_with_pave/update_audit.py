@@ -10,8 +10,8 @@ from collections.abc import Callable
 
 import torch
 from torch import nn
-from torch.utils.flop_counter import FlopCounterMode
 
+from paperlib.notebooks.shared.work import matrix_flops
 from paperlib.pave.engine.actor_critic import ActorCritic, UpdateNoise
 from paperlib.pave.engine.replay import Minibatch
 from paperlib.pave.engine.settings import Coefficients, published_coefficients, published_settings
@@ -93,13 +93,6 @@ def networks(agent: ActorCritic) -> dict[str, nn.Sequential]:
     stacks |= {"phi_bar": (agent.actor_target, 0)}
     stacks |= {"theta_1_bar": (agent.critic_target, 0), "theta_2_bar": (agent.critic_target, 1)}
     return {symbol: stack.unstack(index) for symbol, (stack, index) in stacks.items()}
-
-
-def matrix_flops(function: Callable[[], object]) -> int:
-    """Floating-point operations of the matrix products in a call, forward and backward."""
-    with FlopCounterMode(display=False) as counter:
-        function()
-    return counter.get_total_flops()
 
 
 def critic_update_flops(algorithm: str, method: str) -> int:

@@ -6,10 +6,17 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
 
-from paperlib.notebooks.nb06_training_with_pave.update_audit import matrix_flops
 from paperlib.pave.critic_geometry import Critic, action_gradient
 from paperlib.pave.example_critics import NetworkCritic, random_network
+
+
+def matrix_flops(function: Callable[[], object]) -> int:
+    """Floating-point operations of the matrix products in a call, forward and backward."""
+    with FlopCounterMode(display=False) as counter:
+        function()
+    return counter.get_total_flops()
 
 
 class Bench:
