@@ -14,10 +14,10 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from paperlib.notebooks.nb02_policy_lipschitz_bound.measures import TwoPeakCritic
+from paperlib.pave.figures.names import METHOD_COLOURS
 from paperlib.pave.greedy_policy import greedy_actions
 from paperlib.repro.figures import colours
 
-_METHOD_COLOURS = colours(["Base", "CAPS", "GRAD", "ASAP", "PAVE"])
 _LOSSES = colours(["alignment", "suprema", "bound"])
 
 
@@ -142,7 +142,7 @@ def visited_curvatures(curvatures: Mapping[str, Mapping[str, Tensor]]) -> Figure
                 np.arange(1, len(ordered) + 1) / len(ordered),
                 where="post",
                 lw=2,
-                color=_METHOD_COLOURS[method],
+                color=METHOD_COLOURS[method.lower()],
                 label=rf"{method}: {100 * rate:.1f} % with $\mu>0$",
             )
         axes.axvline(0, color="0.2", lw=1.2)

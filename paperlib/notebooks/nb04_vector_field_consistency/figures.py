@@ -11,9 +11,9 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from paperlib.notebooks.nb04_vector_field_consistency import measures as vf
-from paperlib.notebooks.shared.method_colours import METHOD_COLOURS
 from paperlib.notebooks.shared.transitions import Transitions
 from paperlib.pave.critic_geometry import Critic, action_gradient
+from paperlib.pave.figures.names import METHOD_COLOURS
 from paperlib.repro.figures import colours
 
 ENVIRONMENTS = ("pendulum", "reacher", "hopper")
@@ -161,7 +161,7 @@ def divergence_against_loss(
     """Scatter panels of KL against VFC term (term, KL, rank correlation), then the two-mode counterexample."""
     figure, panels = plt.subplots(1, len(clouds) + 1, figsize=(13.0, 4.3))
     for panel, (name, (term, divergence, correlation)) in zip(panels[:-1], clouds.items(), strict=True):
-        colour = METHOD_COLOURS[name]
+        colour = METHOD_COLOURS[name.lower()]
         panel.scatter(term[:_MANY], divergence[:_MANY], s=5, alpha=0.3, rasterized=True, color=colour)
         panel.set(
             xscale="log", yscale="log", xlim=(1e-5, 1e2), ylim=(1e-7, 1e1), xlabel="VFC term at the replay action"

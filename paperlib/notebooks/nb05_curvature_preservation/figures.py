@@ -16,7 +16,7 @@ from matplotlib.ticker import LogFormatter
 from torch import Tensor
 
 from paperlib.notebooks.nb05_curvature_preservation import measures as curvature
-from paperlib.notebooks.shared.method_colours import METHOD_COLOURS
+from paperlib.pave.figures.names import METHOD_COLOURS
 from paperlib.repro.figures import budget_label, colours
 
 _COLOURS = colours(["MPR alone", "MPR + Curv", "no penalty"])
@@ -141,7 +141,7 @@ def trained_critics(points: pd.DataFrame, delta: float) -> Figure:
     """tr H_aa against lambda_max(H_aa) at visited states, one panel per environment with its own axes."""
     environments = list(points["environment"].unique())
     figure, axes = plt.subplots(1, len(environments), figsize=(4.4 * len(environments), 4.2))
-    palette = {"base": METHOD_COLOURS["Base"], "pave": METHOD_COLOURS["PAVE"]}
+    palette = {"base": METHOD_COLOURS["base"], "pave": METHOD_COLOURS["pave"]}
     for ax, environment in zip(np.atleast_1d(axes), environments, strict=True):
         for method, colour in palette.items():
             part = points[(points["environment"] == environment) & (points["method"] == method)]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from paperlib.pave.engine.settings import METHODS, published_environments
+from paperlib.pave.engine.settings import METHODS, environments
 from paperlib.repro.figures import colours
 
 _CRITIC_SIDE_NAMES = {"sn_critic": "SN-Critic", "gp_critic": "GP-Critic", "pave_sphere": "PAVE, sphere (ours)"}
@@ -21,4 +21,4 @@ def method_name(method: str) -> str:
 
 def environment_name(environment: str) -> str:
     """An environment as printed: its Gymnasium id without the version."""
-    return published_environments()[environment]["id"].partition("-")[0]
+    return environments()[environment]["id"].partition("-")[0]

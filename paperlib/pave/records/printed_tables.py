@@ -7,7 +7,7 @@ import pandas as pd
 from paperlib.pave.engine import settings
 from paperlib.repro import paths
 
-ENVIRONMENTS = tuple(settings.published_environments())
+ENVIRONMENTS = tuple(settings.environments())
 METHODS = settings.METHODS
 
 
