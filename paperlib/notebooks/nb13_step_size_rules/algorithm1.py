@@ -121,15 +121,15 @@ def _log_value(u: np.ndarray, p: np.ndarray, q: np.ndarray) -> np.ndarray:
 
 
 @cache
-def best_guarantees(number: int, *, seed: int = 0) -> np.ndarray:
+def best_guarantees(number: int) -> np.ndarray:
     """The best guarantees of the first problems, by brute force: shape (number,)."""
-    return np.array([brute_force(g, b).guarantee for g, b in problems(number, seed=seed)])
+    return np.array([brute_force(g, b).guarantee for g, b in problems(number)])
 
 
-def shortfalls(guarantee: Guarantee, number: int, *, seed: int = 0) -> np.ndarray:
+def shortfalls(guarantee: Guarantee, number: int) -> np.ndarray:
     """The share of the best guarantee that is missed in each problem: shape (number,)."""
-    found = np.array([guarantee(g, b) for g, b in problems(number, seed=seed)])
-    return 1 - found / best_guarantees(number, seed=seed)
+    found = np.array([guarantee(g, b) for g, b in problems(number)])
+    return 1 - found / best_guarantees(number)
 
 
 def local_solver_guarantee(gradient: np.ndarray, lipschitz: np.ndarray) -> float:

@@ -83,16 +83,16 @@ def recursive_steps(g: np.ndarray, lipschitz: np.ndarray) -> np.ndarray:
     return update
 
 
-def growth_exponent(function: Callable, low: int, high: int, *, seed: int = 0) -> float:
+def growth_exponent(function: Callable, low: int, high: int) -> float:
     """The exponent of d in the operations of `function(g, L)` between two dimensions."""
-    generator = np.random.default_rng(seed)
+    generator = np.random.default_rng(0)
     counts = [counted(function, *(generator.random((2, d)) + 0.1))[0] for d in (low, high)]
     return math.log(counts[1] / counts[0]) / math.log(high / low)
 
 
-def operations(function: Callable, d: int, *, seed: int = 0) -> int:
+def operations(function: Callable, d: int) -> int:
     """Operations of `function(g, L)` on a random problem of d parameters."""
-    return counted(function, *(np.random.default_rng(seed).random((2, d)) + 0.1))[0]
+    return counted(function, *(np.random.default_rng(0).random((2, d)) + 0.1))[0]
 
 
 def polynomial_size(degree: int) -> int:
@@ -100,21 +100,21 @@ def polynomial_size(degree: int) -> int:
     return (degree + 1) * (degree + 2) // 2
 
 
-def collect_samples(degree: int, *, episodes: int = EPISODES, steps: int = STEPS, seed: int = 0, wrap=lambda x: x):
+def collect_samples(degree: int, *, wrap=lambda x: x):
     """One gradient estimate on the mass-spring-damper c1, all episodes at once, plain NumPy: shape (d,).
 
     Features are all monomials of position and velocity up to `degree`; the estimate is GPOMDP without a baseline (the
     optimal baseline would add to the cost). wrap: applied to the arrays that everything is computed from.
     """
-    generator, theta = np.random.default_rng(seed), np.zeros(polynomial_size(degree))
+    generator, theta = np.random.default_rng(0), np.zeros(polynomial_size(degree))
     flow = expm(0.1 * np.array([[0, 1, 0], [-15 / 0.5, -0.001 / 0.5, 10 / 0.5], [0, 0, 0]]))[:2]
-    x, v = wrap(generator.choice([-1.0, 1.0], episodes)), wrap(np.zeros(episodes))
+    x, v = wrap(generator.choice([-1.0, 1.0], EPISODES)), wrap(np.zeros(EPISODES))
     scores, estimate = 0.0, 0.0
-    for step in range(steps):
+    for step in range(STEPS):
         powers_x, powers_v = _powers(x, degree), _powers(v, degree)
         phi = [powers_x[i] * powers_v[k - i] for k in range(degree + 1) for i in range(k + 1)]
         mean = sum(weight * feature for weight, feature in zip(theta, phi, strict=True))
-        noise = wrap(generator.standard_normal(episodes))
+        noise = wrap(generator.standard_normal(EPISODES))
         action = np.minimum(np.maximum(mean + 0.5 * noise, -3), 3)
         reward = -np.abs(x - 0.5) - 0.5 * np.abs(action)
         scores = scores + np.stack(phi).view(type(noise)) * (noise / 0.5)
