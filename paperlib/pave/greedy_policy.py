@@ -22,6 +22,7 @@ from paperlib.pave.critic_geometry import (
 )
 
 _STATES_AT_ONCE = 64  # of the search by values: 64 states times 256 actions are one batch of the critic
+_ASCENT_STEPS, _NEWTON_STEPS = 60, 25
 _SHARES_OF_A_STEP = (1.0, 0.5, 0.125, 0.015625)
 
 
@@ -45,15 +46,16 @@ def greedy_actions(
 
     Of `samples` actions spread evenly over the box (a Sobol sequence, the same at every call) and, while they are no
     more, its corners, those that no near neighbour beats are starts of a projected Newton ascent, and the highest end
-    is taken. A peak narrower than the
-    spacing of the samples can be missed: raise their number with the dimension of the action and the bends of the
-    critic. Interior maximisers are good to rounding, those on a face of the box to about the root of it.
+    is taken. A peak narrower than the spacing of the samples can be missed: raise their number with the dimension of
+    the action and the bends of the critic. Interior maximisers are good to rounding, those on a face of the box to
+    about the root of it.
 
     Raises ValueError for a bound or a count that is not positive, NoCurvatureError for a critic without second
     derivatives (ReLU), and TypeError or ValueError as `critic_geometry` does.
     """
-    if not (bound > 0 and samples > 0 and action_dim > 0):
-        raise ValueError(f"bound, samples and action_dim must be positive, are {bound}, {samples}, {action_dim}")
+    check_batch(states=states)
+    if not (0 < bound < torch.inf and samples > 0 and action_dim > 0):
+        raise ValueError(f"bound, samples and action_dim must be positive and finite, are {bound}, {samples}, {action_dim}")
     rows, starts = _promising(critic, states, action_dim, bound, samples)
     ends = _ascend(critic, states[rows], starts, bound)
     actions = ends[_best_of_each(rows, _values(critic, states[rows], ends), len(states))]
@@ -66,7 +68,7 @@ def greedy_actions(
     return GreedyActions(actions, interior)
 
 
-def refine_maximisers(critic: Critic, states: Tensor, actions: Tensor, *, steps: int = 25) -> tuple[Tensor, Tensor]:
+def refine_maximisers(critic: Critic, states: Tensor, actions: Tensor) -> tuple[Tensor, Tensor]:
     """Newton's method for grad_a Q = 0 from `actions` (B, d_a), without a box: follows a maximiser to a nearby state.
 
     Returns the actions reached (B, d_a) and where they are strict local maxima, (B,) bool: the iteration settled there
@@ -78,7 +80,7 @@ def refine_maximisers(critic: Critic, states: Tensor, actions: Tensor, *, steps:
     arrived = torch.zeros_like(actions[:, 0], dtype=torch.bool)
     moving = torch.arange(len(actions), device=actions.device)
     longest = 1 + actions.norm(dim=1)  # a row that goes astray stays finite
-    for taken in range(steps):
+    for taken in range(_NEWTON_STEPS):
         s, a = states[moving], actions[moving]
         eigenvalues, vectors = torch.linalg.eigh(_hessian(critic, s, a, taken))
         slopes = (vectors.mT @ action_gradient(critic, s, a)[:, :, None])[:, :, 0]
@@ -151,14 +153,14 @@ def _best_of_each(rows: Tensor, values: Tensor, count: int) -> Tensor:
     return at.new_full((count,), len(rows)).scatter_reduce(0, rows[at], at, "amin")
 
 
-def _ascend(critic: Critic, states: Tensor, actions: Tensor, bound: float, *, steps: int = 60) -> Tensor:
+def _ascend(critic: Critic, states: Tensor, actions: Tensor, bound: float) -> Tensor:
     """Climb inside the box until nothing helps: of a Newton step, a gradient step and shares of them the best."""
     actions, moving = actions.clone(), torch.arange(len(actions), device=actions.device)
-    for taken in range(steps):
+    for taken in range(_ASCENT_STEPS):
         s, a = states[moving], actions[moving]
         newton, gradient = _ascent_directions(critic, s, a, bound, taken)
-        trials = [a + share * step for step in (newton, gradient) for share in _SHARES_OF_A_STEP]
-        trials = torch.stack([a, *trials]).clamp(-bound, bound)
+        shortened = [a + share * step for step in (newton, gradient) for share in _SHARES_OF_A_STEP]
+        trials = torch.stack([a, *shortened]).clamp(-bound, bound)
         values = torch.stack([_values(critic, s, trial) for trial in trials])
         actions[moving] = trials[values.argmax(0), torch.arange(len(a), device=a.device)]
         moving = moving[(actions[moving] - a).abs().amax(dim=1) > _tolerance(a) * bound]
