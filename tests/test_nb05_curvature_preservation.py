@@ -11,7 +11,7 @@ from paperlib.notebooks.nb05_curvature_preservation import measures as curvature
 from paperlib.notebooks.shared.fits import Weights
 from paperlib.notebooks.shared.transitions import Transitions
 from paperlib.pave.closed_form import closed_form_pave
-from paperlib.pave.example_critics import ConcaveCritic, random_network
+from paperlib.pave.example_critics import QuadraticCritic, random_network
 from paperlib.repro import verdicts
 from paperlib.repro.claims import load_claims
 
@@ -123,11 +123,13 @@ def test_the_curvature_term_takes_no_step_and_the_two_others_do():
     assert verdict("finite_difference_proxies", errors, order) == CORRECTED
 
 
-def test_a_closed_hinge_throughout_is_refused():
-    critic, s, a = ConcaveCritic(3, 2), torch.zeros(2, 3).double(), torch.zeros(2, 2).double()
-    still = Transitions(s, a, s + 1, torch.zeros(2).double())
+@pytest.mark.parametrize("stiffness", [1.5, 40.0])
+def test_a_closed_hinge_throughout_is_refused(stiffness):
+    critic = QuadraticCritic(torch.tensor([[stiffness]]).double(), torch.ones(1, 3).double())
+    s = torch.zeros(2, 3).double()
+    still = Transitions(s, s[:, :1], s + 1, s[:, 0])
     with pytest.raises(ValueError, match="the hinge is closed at every row"):
-        curvature_critics.truncation_errors(critic, still, sigma=0.01, delta=0.01)
+        curvature_critics.truncation_errors(critic, still, sigma=0.01, delta=DELTA)
 
 
 # Flatness

@@ -99,10 +99,16 @@ class TestFits:
         train_on(networks, "pendulum", explored, [Weights()], updates=2)
         assert all(torch.equal(a, b) for a, b in zip(before, networks.critics[0].parameters(), strict=True))
 
-    def test_targets_discount_by_the_environments_published_factor(self, networks, explored):
-        values = (td_targets(networks, "pendulum", explored) - explored.rewards.float()) / 0.98
-        again = (td_targets(networks, "reacher", explored) - explored.rewards.float()) / 0.99
-        torch.testing.assert_close(values, again)
+    @pytest.mark.parametrize(("environment", "discount"), [("pendulum", 0.98), ("reacher", 0.99)])
+    def test_targets_discount_the_smaller_value_by_the_environments_published_factor(
+        self, networks, explored, environment, discount
+    ):
+        with torch.no_grad():
+            states = explored.next_states.float()
+            inputs = torch.cat([states, networks.act(states)], dim=1)
+            smaller = torch.stack([critic(inputs)[:, 0] for critic in networks.critics]).amin(0)
+        expected = explored.rewards.float() + discount * smaller
+        torch.testing.assert_close(td_targets(networks, environment, explored), expected)
 
     def test_a_fit_without_penalty_meets_its_targets(self):
         generator = torch.Generator().manual_seed(0)
