@@ -7,7 +7,7 @@ import pytest
 
 from paperlib.pave.engine.evaluation import Episode
 from paperlib.pave.figures.names import METHOD_COLOURS, environment_name, method_name
-from paperlib.pave.figures.training import action_traces, learning_curves, mean_spectrum
+from paperlib.pave.figures.training import action_traces, learning_curves, loss_terms, mean_spectrum
 from paperlib.pave.records import printed_tables
 from paperlib.repro import paths
 
@@ -57,7 +57,34 @@ def test_the_mean_spectrum_of_equal_sines_is_one_peak():
     frequencies, amplitudes = mean_spectrum([episode, episode])
     assert frequencies[amplitudes.argmax()] == pytest.approx(0.25)
     assert amplitudes.max() == pytest.approx(1.0)
-    assert len(action_traces({"base": [episode], "pave": [episode]}).axes) == 4
+
+
+def test_traces_of_two_methods_lie_on_one_scale_and_so_do_their_spectra():
+    wave = np.sin(np.arange(40.0))[:, None]
+    small, large = (Episode(np.zeros((40, 1)), size * wave, size * wave, np.zeros(40)) for size in (1.0, 5.0))
+    figure = action_traces({"base": [large, small], "pave": [small, large]}, shown=1)
+    base, spectra, pave = figure.axes
+    assert base.get_ylim() == pave.get_ylim() and base.get_ylim()[1] > 4.5
+    assert [line.get_label() for line in spectra.get_lines()] == ["Base", "PAVE"]
+    np.testing.assert_array_equal(pave.get_lines()[0].get_ydata(), large.environment_actions[:, 0])
+
+
+def test_methods_stand_in_the_papers_order_and_variants_behind_them():
+    table = evaluations(["base", "pave_times_100", "pave", "caps"])
+    handles = learning_curves(table, {"return": "return"}).axes[0].get_lines()
+    assert [line.get_label() for line in handles] == ["Base", "CAPS", "PAVE", "PAVE x 100"]
+
+
+def test_the_terms_of_the_loss_are_drawn_as_means_over_runs():
+    steps = pd.DataFrame({"seed": [1, 1, 2, 2], "step": [10, 20, 10, 20]})
+    table = steps.assign(td_loss=[1.0, 2.0, 3.0, 4.0], weighted_mpr=0.1, weighted_vfc=0.2, weighted_curv=0.3)
+    lines = {line.get_label(): line.get_ydata() for line in loss_terms(table).axes[0].get_lines()}
+    np.testing.assert_allclose(lines["TD"], [2.0, 3.0])
+    assert {name: set(np.round(y, 6)) for name, y in lines.items() if name != "TD"} == {
+        "MPR": {0.1},
+        "VFC": {0.2},
+        "Curv": {0.3},
+    }
 
 
 @pytest.mark.parametrize(

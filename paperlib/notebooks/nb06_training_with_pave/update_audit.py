@@ -43,9 +43,11 @@ def make_update(
     *,
     observation_dim: int = 3,
     action_dim: int = 1,
+    batch_size: int | None = None,
 ) -> Update:
     """A randomly initialised agent at random transitions; Pendulum's dimensions and published sizes by default."""
     settings = published_settings(algorithm, "pendulum")
+    settings = dataclasses.replace(settings, batch_size=batch_size or settings.batch_size)
     streams = RandomStreams([0], device=torch.device("cpu"), dtype=torch.float64)
     agent = AGENTS[algorithm](settings, [coefficients], observation_dim, action_dim, streams)
     size = settings.batch_size

@@ -179,7 +179,7 @@ def _verdict_on_cell(runs: RecordedRuns, printed: pd.DataFrame, row, measure: st
 
 
 def improvement_over_base(runs: RecordedRuns) -> pd.DataFrame:
-    """Probability of improvement over Base by cell and measure, and averaged over the environments recorded.
+    """Probability of improvement over Base by cell and measure, and averaged over environments if there are several.
 
     Columns: algorithm, environment ("all recorded" for the average), method, measure, probability, low, high.
     """
@@ -189,7 +189,7 @@ def improvement_over_base(runs: RecordedRuns) -> pd.DataFrame:
             for measure in ("return", "smoothness"):
                 sign = -1 if measure == LOWER_IS_BETTER else 1
                 both = [e for e in ENVIRONMENTS if all(runs.has(e, algorithm, m) for m in ("base", method))]
-                groups = {e: [e] for e in both} | ({"all recorded": both} if both else {})
+                groups = {e: [e] for e in both} | ({"all recorded": both} if len(both) > 1 else {})
                 for name, environments in groups.items():
                     x, y = (
                         np.stack([sign * runs.scores(e, algorithm, m, measure) for e in environments], axis=1)

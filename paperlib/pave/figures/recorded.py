@@ -1,4 +1,4 @@
-"""Figures of recorded runs beside printed numbers; a cell that is not recorded says so where it would be drawn."""
+"""Figures of recorded runs beside printed numbers."""
 
 from __future__ import annotations
 
@@ -15,8 +15,6 @@ from paperlib.pave.records.printed_tables import ENVIRONMENTS, METHODS
 from paperlib.pave.records.runs import RecordedRuns
 from paperlib.repro.figures import budget_label
 
-NOT_RUN = "not run at\nthis budget"
-
 
 def tables_figure(runs: RecordedRuns, printed: pd.DataFrame, measure: str, label: str) -> Figure:
     """Tables 1 and 2 in one measure: a row per algorithm, a panel per environment; ours with 95 % intervals and runs as
@@ -31,10 +29,12 @@ def tables_figure(runs: RecordedRuns, printed: pd.DataFrame, measure: str, label
         row[0].set_ylabel(f"{algorithm.upper()}\n{label}")
     handles = [
         plt.Line2D([], [], marker="o", ls="", color="0.2", label="ours: mean, 95 % interval over runs, runs as dots"),
-        plt.Line2D([], [], marker="D", ls="", mfc="none", color="0.4", label="printed: mean and standard deviation"),
+        plt.Line2D(
+            [], [], marker="D", ls="", mfc="none", color="0.6", ms=4, label="printed: mean and standard deviation"
+        ),
     ]
     figure.legend(handles=handles, loc="outside upper center", ncols=2, frameon=False)
-    budget_label(figure, f"published budget, {len(runs.seeds)} runs a cell")
+    budget_label(figure, f"published budget, {len(runs.seeds)} runs a cell; what has no coloured point is not run")
     return figure
 
 
@@ -44,56 +44,41 @@ def _panel(
     for k, method in enumerate(METHODS):
         row = printed.loc[method]
         mean, deviation = row[f"{measure}_mean"], row[f"{measure}_std"]
-        panel.errorbar(k + 0.2, mean, deviation, fmt="D", mfc="none", color="0.4", ms=5, lw=1, capsize=2)
+        panel.errorbar(k + 0.2, mean, deviation, fmt="D", mfc="none", color="0.6", ms=4, lw=0.8)
         if runs.has(environment, algorithm, method):
             colour, interval = METHOD_COLOURS[method], runs.interval(environment, algorithm, method, measure)
             below, above = interval["mean"] - interval["low"], interval["high"] - interval["mean"]
             panel.errorbar(k - 0.2, interval["mean"], [[below], [above]], fmt="o", color=colour, capsize=3)
             scores = runs.scores(environment, algorithm, method, measure)
             panel.plot(np.full(len(scores), k - 0.2), scores, ".", color=colour, ms=4, alpha=0.5)
-    if not any(runs.has(environment, algorithm, method) for method in METHODS):
-        panel.text(
-            0.5,
-            0.98,
-            NOT_RUN.replace("\n", " "),
-            transform=panel.transAxes,
-            ha="center",
-            va="top",
-            fontsize=9,
-            color="C3",
-            bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.8},
-        )
     panel.set_xticks(range(len(METHODS)), [method_name(m) for m in METHODS], fontsize=8)
     panel.set_xlim(-0.6, len(METHODS) - 0.4)
     panel.tick_params(axis="y", labelsize=9)
 
 
 def improvement_figure(table: pd.DataFrame) -> Figure:
-    """Probability of improvement over Base: environments and their average as rows, methods by colour."""
-    panels = [(a, m) for a in ("td3", "sac") for m in ("return", "smoothness")]
-    figure, axes = plt.subplots(2, 2, figsize=(11.0, 5.6), sharex=True)
-    for panel, (algorithm, measure) in zip(axes.flat, panels, strict=True):
-        part = table[(table["algorithm"] == algorithm) & (table["measure"] == measure)] if len(table) else table
-        panel.set_title(f"{algorithm.upper()}, {measure}")
-        panel.axvline(0.5, color="0.4", lw=1)
-        panel.set_xlim(-0.03, 1.03)
-        if part.empty:
-            panel.text(0.5, 0.5, NOT_RUN, ha="center", va="center", color="C3", transform=panel.transAxes)
-            panel.set_yticks([])
-            continue
-        rows = list(dict.fromkeys(part["environment"]))
-        for row in part.itertuples():
-            y = rows.index(row.environment) + 0.16 * (METHODS.index(row.method) - 2.5)
-            panel.plot([row.low, row.high], [y, y], color=METHOD_COLOURS[row.method])
-            panel.plot(row.probability, y, "o", color=METHOD_COLOURS[row.method], ms=5)
-        panel.set_yticks(
-            range(len(rows)), [name if name == "all recorded" else environment_name(name) for name in rows]
-        )
-        panel.set_ylim(len(rows) - 0.4, -0.6)
-    for panel in axes[1]:
+    """Probability of improvement over Base of what is recorded: a row per algorithm, methods by colour."""
+    algorithms = list(dict.fromkeys(table["algorithm"]))
+    rows = {a: list(dict.fromkeys(table.loc[table["algorithm"] == a, "environment"])) for a in algorithms}
+    height = 1.4 + sum(0.5 + 0.7 * len(of) for of in rows.values())
+    figure, axes = plt.subplots(len(rows), 2, figsize=(11.0, height), sharex=True, squeeze=False)
+    for line, (algorithm, environments) in zip(axes, rows.items(), strict=True):
+        for panel, measure in zip(line, ("return", "smoothness"), strict=True):
+            part = table[(table["algorithm"] == algorithm) & (table["measure"] == measure)]
+            for row in part.itertuples():
+                y = environments.index(row.environment) + 0.16 * (METHODS.index(row.method) - 2.5)
+                panel.plot([row.low, row.high], [y, y], color=METHOD_COLOURS[row.method])
+                panel.plot(row.probability, y, "o", color=METHOD_COLOURS[row.method], ms=5)
+            panel.set_title(f"{algorithm.upper()}, {measure}")
+            panel.axvline(0.5, color="0.4", lw=1)
+            names = [name if name == "all recorded" else environment_name(name) for name in environments]
+            panel.set_yticks(range(len(names)), names)
+            panel.set(ylim=(len(names) - 0.4, -0.6), xlim=(-0.03, 1.03))
+    for panel in axes[-1]:
         panel.set_xlabel("probability of improvement over Base")
     handles = [plt.Line2D([], [], marker="o", color=METHOD_COLOURS[m], label=method_name(m)) for m in METHODS[1:]]
     figure.legend(handles=handles, loc="outside upper center", ncols=4, frameon=False)
+    budget_label(figure, "published budget; lines: 95 % over runs; what is not shown is not run")
     return figure
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -12,13 +12,14 @@ from matplotlib.figure import Figure
 
 from paperlib.pave.engine.evaluation import Episode
 from paperlib.pave.figures.names import METHOD_COLOURS, method_name
-from paperlib.pave.smoothness import amplitude_spectrum
+from paperlib.pave.smoothness import amplitude_spectrum, smoothness
 from paperlib.repro.statistics import curve_interval
 
 
-def _styles(methods: Iterable[str]) -> dict[str, dict]:
-    """Line style per method: the published ones by colour, variants dashed in darkening grey."""
-    methods = list(dict.fromkeys(methods))
+def _styles(methods: Sequence[str]) -> dict[str, dict]:
+    """Line style per method, in the paper's order: the published ones by colour, variants dashed in darkening grey."""
+    order = [*METHOD_COLOURS, *methods]
+    methods = sorted(set(methods), key=order.index)
     variants = [method for method in methods if method not in METHOD_COLOURS]
     greys = {method: str(0.6 - 0.45 * i / max(len(variants) - 1, 1)) for i, method in enumerate(variants)}
     return {
@@ -39,7 +40,10 @@ def learning_curves(evaluations: pd.DataFrame, quantities: Mapping[str, str], *,
         quantities: column of the table to axis label.
         log: quantities drawn on a logarithmic axis.
     """
-    algorithms, styles = list(dict.fromkeys(evaluations["algorithm"])), _styles(evaluations["method"])
+    algorithms, styles = (
+        list(dict.fromkeys(evaluations["algorithm"])),
+        _styles(list(dict.fromkeys(evaluations["method"]))),
+    )
     shape = len(quantities), len(algorithms)
     figure, axes = plt.subplots(
         *shape, figsize=(max(4.8 * shape[1], 7.5), 2.1 * shape[0] + 0.6), sharex="col", squeeze=False
@@ -58,7 +62,7 @@ def learning_curves(evaluations: pd.DataFrame, quantities: Mapping[str, str], *,
 
 
 def _curves(axes: Axes, part: pd.DataFrame, quantity: str, styles: Mapping[str, dict]) -> None:
-    for method in dict.fromkeys(part["method"]):
+    for method in [method for method in styles if method in set(part["method"])]:
         curves = part[part["method"] == method].pivot(index="seed", columns="step", values=quantity).dropna()
         style = styles[method]
         if len(curves) < 2:
@@ -69,25 +73,49 @@ def _curves(axes: Axes, part: pd.DataFrame, quantity: str, styles: Mapping[str, 
         axes.fill_between(curves.columns, interval["low"], interval["high"], color=style["color"], alpha=0.2, lw=0)
 
 
-def action_traces(episodes: Mapping[str, Sequence[Episode]], *, steps: int = 100) -> Figure:
-    """Left: the first action component of each method's first episode; right: the mean spectrum over all episodes.
+def loss_terms(evaluations: pd.DataFrame) -> Figure:
+    """The terms of the critics' loss as minimised, over training: means over runs, bands 95 % bootstrap intervals.
+
+    evaluations: of one method, from its first update on; columns seed, step, td_loss and the weighted terms.
+    """
+    names = {"td_loss": "TD", "weighted_mpr": "MPR", "weighted_vfc": "VFC", "weighted_curv": "Curv"}
+    figure, axes = plt.subplots(figsize=(8.0, 3.6))
+    for (column, name), line in zip(names.items(), ("-", "--", "-.", ":"), strict=True):
+        curves = evaluations.pivot(index="seed", columns="step", values=column)
+        interval = curve_interval(curves.to_numpy(), seed=0)
+        (drawn,) = axes.plot(curves.columns, interval["mean"], line, label=name)
+        axes.fill_between(curves.columns, interval["low"], interval["high"], color=drawn.get_color(), alpha=0.2, lw=0)
+    axes.set(yscale="log", xlabel="environment steps", ylabel="weighted, summed\nover both critics")
+    axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False)
+    return figure
+
+
+def action_traces(episodes: Mapping[str, Sequence[Episode]], *, shown: int = 0) -> Figure:
+    """Left: the first action component of one episode of each method; right: the mean spectra over all episodes.
 
     Args:
-        episodes: method to its episodes, the first of each method from the same start state.
-        steps: how much of the episode is drawn on the left.
+        episodes: method to its episodes; those of equal index have the same start state.
+        shown: index of the episode drawn on the left.
     """
-    count, styles = len(episodes), _styles(episodes)
-    figure, axes = plt.subplots(count, 2, figsize=(10, 1.9 * count + 0.6), sharex="col", sharey="col", squeeze=False)
-    for (trace, spectrum), (method, played) in zip(axes, episodes.items(), strict=True):
-        style = styles[method]
-        trace.plot(played[0].environment_actions[:steps, 0], color=style["color"], lw=1.2)
-        trace.set_ylabel(f"{style['label']}\naction")
-        frequencies, amplitudes = mean_spectrum(played)
-        spectrum.fill_between(frequencies[1:], amplitudes[1:], color=style["color"], alpha=0.35, lw=0)
-        spectrum.plot(frequencies[1:], amplitudes[1:], color=style["color"], lw=1.2)
-        spectrum.set(yscale="log", ylabel="amplitude")
-    axes[-1, 0].set_xlabel("step of the episode")
-    axes[-1, 1].set_xlabel("frequency (cycles per step)")
+    styles = _styles(list(episodes))
+    figure, axes = plt.subplot_mosaic(
+        [[method, "spectra"] for method in styles], figsize=(11.0, 1.9 * len(styles) + 0.6)
+    )
+    first, *others = (axes[method] for method in styles)
+    for other in others:  # before anything is drawn: limits are taken from all
+        other.sharex(first)
+        other.sharey(first)
+    for method, style in styles.items():
+        episode, trace = episodes[method][shown], axes[method]
+        score = smoothness(episode.environment_actions)
+        trace.plot(episode.environment_actions[:, 0], color=style["color"], lw=1.2)
+        trace.set_title(f"{style['label']}, smoothness score {score:.2f}", fontsize=11)
+        trace.set_ylabel("action")
+        frequencies, amplitudes = mean_spectrum(episodes[method])
+        axes["spectra"].plot(frequencies[1:], amplitudes[1:], color=style["color"], lw=1.4, label=style["label"])
+    trace.set_xlabel("step of the episode")
+    axes["spectra"].set(yscale="log", xlabel="frequency (cycles per step)", ylabel="mean amplitude")
+    axes["spectra"].legend(frameon=False)
     return figure
 
 
