@@ -6,10 +6,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import wasserstein_distance
 
-from paperlib.lipschitz import constants as chain
 from paperlib.lipschitz.finite_mdp import lipschitz_over_pairs
 from paperlib.lipschitz.kantorovich import kantorovich, kantorovich_on_line
-from paperlib.notebooks.shared.grid_family import CUBE_DIMENSION, case_from, random_points
+from paperlib.notebooks.shared.grid_family import CUBE_DIMENSION, pair_from, random_points
 
 points = st.lists(st.floats(0, 1), min_size=CUBE_DIMENSION, max_size=CUBE_DIMENSION).map(np.array)
 
@@ -17,11 +16,11 @@ points = st.lists(st.floats(0, 1), min_size=CUBE_DIMENSION, max_size=CUBE_DIMENS
 @settings(max_examples=80, deadline=None)
 @given(points)
 def test_every_case_of_the_family_is_a_lipschitz_mdp_with_a_positive_margin(point):
-    case = case_from(point)
-    policy = case.policy.probabilities(case.theta)
-    for mass in (case.mdp.transitions, case.mdp.start, policy):
+    pair = pair_from(point)
+    policy = pair.policy.probabilities(pair.theta)
+    for mass in (pair.mdp.transitions, pair.mdp.start, policy):
         assert np.allclose(mass.sum(axis=-1), 1) and (mass >= 0).all()
-    assert chain.contraction_margin(*case.constants()) > 0
+    assert pair.constants.margin > 0
 
 
 def test_neighbours_give_the_constant_of_all_pairs():
@@ -35,36 +34,36 @@ def test_neighbours_give_the_constant_of_all_pairs():
 
 
 def test_transition_constant_is_that_of_all_pairs():
-    case = case_from(random_points(1, seed=4)[0], states=7, actions=5)
-    pairs, rows = case.mdp.pairs(), case.mdp.transitions.reshape(35, 7)
+    pair = pair_from(random_points(1, seed=4)[0], states=7, actions=5)
+    pairs, rows = pair.mdp.pairs(), pair.mdp.transitions.reshape(35, 7)
     worst = 0.0
     for i in range(35):
         distance = np.abs(pairs - pairs[i]).sum(axis=1)
-        moved = kantorovich_on_line(case.mdp.states, rows, rows[i])
+        moved = kantorovich_on_line(pair.mdp.states, rows, rows[i])
         worst = max(worst, (moved[distance > 0] / distance[distance > 0]).max())
-    assert case.mdp.constants().transition == pytest.approx(worst)
+    assert pair.mdp.constants().transition == pytest.approx(worst)
 
 
 @settings(max_examples=60, deadline=None)
 @given(points)
 def test_policy_constants_are_never_exceeded(point):
-    case = case_from(point)
-    constants = case.policy.constants(case.theta)
-    one, other = (case.policy.probabilities(theta) for theta in (case.theta, case.other))
-    between = kantorovich_on_line(case.mdp.actions, one, other)
-    assert (between <= constants.parameters * case.distance() * (1 + 1e-9)).all()
-    score = case.policy.score(case.theta)
+    pair = pair_from(point)
+    constants = pair.policy.constants(pair.theta)
+    one, other = (pair.policy.probabilities(theta) for theta in (pair.theta, pair.other))
+    between = kantorovich_on_line(pair.mdp.actions, one, other)
+    assert (between <= constants.parameters * pair.d * (1 + 1e-9)).all()
+    score = pair.policy.score(pair.theta)
     assert (np.abs(score) <= constants.score_bound * (1 + 1e-12)).all()
-    moved = np.abs(score - case.policy.score(case.other))
-    assert (moved <= constants.score_parameters * case.distance() * (1 + 1e-9) + 1e-12).all()
+    moved = np.abs(score - pair.policy.score(pair.other))
+    assert (moved <= constants.score_parameters * pair.d * (1 + 1e-9) + 1e-12).all()
 
 
 def test_the_score_is_the_derivative_of_the_log_probability():
-    case = case_from(random_points(1, seed=1)[0])
+    pair = pair_from(random_points(1, seed=1)[0])
     step = 1e-5
     for i, e in enumerate(step * np.eye(3)):
-        up, down = (np.log(case.policy.probabilities(case.theta + sign * e)) for sign in (1, -1))
-        assert np.allclose((up - down) / (2 * step), case.policy.score(case.theta)[..., i], atol=1e-5)
+        up, down = (np.log(pair.policy.probabilities(pair.theta + sign * e)) for sign in (1, -1))
+        assert np.allclose((up - down) / (2 * step), pair.policy.score(pair.theta)[..., i], atol=1e-5)
 
 
 @settings(max_examples=60, deadline=None)

@@ -1,214 +1,81 @@
-"""Notebook 11's measures: the right formula gives the claim its verdict, a wrong one takes it away."""
+"""Notebook 11's test functions, made policies and other routes."""
 
-from functools import partial
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from paperlib.lipschitz import constants
-from paperlib.lipschitz.finite_mdp import future_state_distribution
+from paperlib.lipschitz.kantorovich import kantorovich_on_line
 from paperlib.notebooks.nb11_return_is_lipschitz import measures
-from paperlib.notebooks.shared.grid_family import CUBE_DIMENSION, adversarial_search
-from paperlib.repro import verdicts
-from paperlib.repro.claims import load_claims
+from paperlib.notebooks.shared.grid_family import CUBE_DIMENSION, Family, small_pair_from
+from paperlib.notebooks.shared.link import Link
+from paperlib.notebooks.shared.policy_pair import change, taxicab
 
-CLAIMS = load_claims()
-CASES = measures.family(50, seed=0)
-PAIRS = [measures.Comparison.of(case) for case in CASES]
-MARGINS = measures.random_constants(100, seed=2)
-EITHER_SIGN = measures.random_constants(120, seed=0) + measures.random_constants(120, seed=1, products=(1.01, 3.0))
+PAIRS = Family(20, make=small_pair_from).pairs
 POINTS = st.lists(st.floats(0, 1), min_size=CUBE_DIMENSION, max_size=CUBE_DIMENSION).map(np.array)
-
-
-def verdict(claim, measured, corrected=None):
-    return verdicts.decide(CLAIMS[f"lip.{claim}"], measured, corrected, "", "smoke").verdict
-
-
-def largest(ratio, **changes):
-    measure = partial(ratio, **changes) if changes else ratio
-    return adversarial_search(measure, random=40, climb=80, seed=0, make=measures.small_case).largest
-
-
-def scaled(function, factor):
-    return lambda *arguments: factor * function(*arguments)
-
-
-FEW = {"count": 5, "seed": 0}
-# Each entry: the measure, its usual arguments, and those with a wrong formula.
-RATIOS = {
-    "proposition1.bound": (measures.proposition_1, {}, {"factor": scaled(measures.proposition_1_factor, 0.5)}),
-    "lemma2.bound": (measures.lemma_2, {}, {"bound": lambda policy, d, future: 0.3 * future}),
-    "lemma2.averaged_test_function": (measures.averaged_test_function, FEW, {"constant": lambda policy: 0.9}),
-    "lemma3.bound": (measures.lemma_3, {}, {"constant": scaled(constants.future_state_lipschitz, 0.3)}),
-    "lemma3.action_continuity": (measures.action_continuity, FEW, {"constant": lambda mdp: 0.5 * mdp.transition}),
-    "lemma3.state_continuity": (measures.state_continuity, FEW, {"constant": scaled(measures.kernel_constant, 0.5)}),
-    "lemma3.recursive_bound": (
-        measures.recursive_bound,
-        {},
-        {"right_side": scaled(measures.recursive_right_side, 0.5)},
+LINKS = {
+    "equation (4)": Link(lambda p: measures.averaged_slope(p, 5), lambda p: 1 + p.constants.L_pi),
+    "equation (11)": Link(lambda p: measures.slope_over_actions(p, 5), lambda p: p.constants.L_P),
+    "equation (15)": Link(
+        lambda p: measures.slope_over_states(p, 5), lambda p: p.constants.L_P * (1 + p.constants.L_pi)
     ),
-    "lemma3.contraction": (measures.contraction, FEW, {"factor": scaled(measures.contraction_factor, 0.5)}),
-    "lemma4.bound": (measures.lemma_4, {}, {"constant": scaled(constants.joint_lipschitz, 0.3)}),
-    "theorem1.bound": (measures.theorem_1, {}, {"constant": scaled(constants.return_lipschitz, 0.1)}),
+    "kernel contracts": Link(lambda p: measures.kernel_ratio(p, 5), lambda p: p.constants.L_P * (1 + p.constants.L_pi)),
 }
 
 
-@pytest.mark.parametrize("claim", RATIOS)
-def test_a_wrong_bound_takes_the_verdict_away(claim):
-    ratio, usual, wrong = RATIOS[claim]
-    assert verdict(claim, largest(ratio, **usual)) == verdicts.HOLDS
-    assert verdict(claim, largest(ratio, **usual, **wrong)) == verdicts.DOES_NOT_HOLD
-
-
-@pytest.mark.parametrize("claim", RATIOS)
+@pytest.mark.parametrize("link", LINKS.values(), ids=LINKS)
 @settings(max_examples=25, deadline=None)
 @given(POINTS)
-def test_no_bound_is_ever_violated(claim, point):
-    ratio, usual, _ = RATIOS[claim]
-    assert ratio(measures.small_case(point), **usual) <= 1.000001
+def test_no_slope_is_steeper_than_its_bound(link, point):
+    assert link.ratio(small_pair_from(point)) <= 1.000001
 
 
-def shifted(comparison, functions):
-    """Equation (6) with the second difference the other way round."""
-    delta, other = comparison.future_states
-    first = np.einsum("s,sa,fsa->f", delta - other, comparison.policy, functions)
-    return first - np.einsum("s,sa,fsa->f", other, comparison.policy - comparison.other, functions)
+def test_future_states_by_sampling_are_exact_to_their_error():
+    pair = measures.example_pair()
+    sampled = measures.future_states_by_sampling(pair.mdp, pair.pi[0], 100_000)
+    assert np.abs(sampled - pair.delta[0]).max() < 5 * np.sqrt(0.25 / 100_000)
 
 
-MUTATIONS = {
-    "sec3.performance_distance": (
-        lambda: measures.performance_distance_error(measures.distant_pairs(CASES, seed=1)),
-        lambda: measures.performance_distance_error(
-            measures.distant_pairs(CASES, seed=1), scaled(measures.performance_distance, 0.9)
-        ),
-    ),
-    "sec3.sum_of_distances_is_not_a_bound": (
-        lambda: largest(measures.joint_over_sum),
-        lambda: largest(scaled(measures.joint_over_sum, 0.1)),
-    ),
-    "lemma2.joint_to_single_variable": (
-        lambda: measures.single_variable(CASES[0].mdp, count=5, seed=0),
-        lambda: measures.single_variable(
-            CASES[0].mdp, count=5, seed=0, distances=lambda mdp: 2 * measures.taxicab(mdp)
-        ),
-    ),
-    "lemma2.add_and_subtract": (
-        lambda: measures.add_and_subtract(PAIRS, count=2, seed=0),
-        lambda: measures.add_and_subtract(PAIRS, count=2, seed=0, mixed=shifted),
-    ),
-    "lemma2.supremum_inside": (
-        lambda: np.max([measures.supremum_inside(case) for case in CASES]),
-        lambda: np.max(
-            [
-                measures.supremum_inside(case, bound=lambda p, d, f: 0.1 * measures.lemma_2_bound(p, d, f))
-                for case in CASES
-            ]
-        ),
-    ),
-    "lemma2.state_independent_policy": (
-        lambda: measures.state_independent_error(measures.state_independent_pairs(CASES[:15])),
-        lambda: measures.state_independent_error(
-            measures.state_independent_pairs(CASES[:15]), lambda future, actions: max(future, actions)
-        ),
-    ),
-    "lemma2.dependence_grows_with_policy_constant": (
-        lambda: measures.dependence_correlation(measures.family(200, seed=0)),
-        lambda: measures.dependence_correlation(
-            measures.family(200, seed=0), lambda case: -float(case.constants()[1].state)
-        ),
-    ),
-    "theorem1.without_assumption_3": (
-        lambda: measures.without_assumption_3_failures(measures.family(100, seed=3)),
-        lambda: measures.without_assumption_3_failures(
-            measures.family(100, seed=3), constant=scaled(constants.return_lipschitz, 0.01)
-        ),
-    ),
-    "lemma3.fixed_point": (
-        lambda: measures.fixed_point_failures(EITHER_SIGN),
-        lambda: measures.fixed_point_failures(EITHER_SIGN, formula=constants.joint_lipschitz),
-    ),
-    "lemma3.monotone_in_transition_constant": (
-        lambda: measures.monotone_failures(measures.transition_pairs(200, seed=0)),
-        lambda: measures.monotone_failures(
-            measures.transition_pairs(200, seed=0), formula=lambda *c: 1 / constants.future_state_lipschitz(*c)
-        ),
-    ),
-    "lemma3.no_guarantee_beyond_the_condition": (
-        measures.growth_beyond_the_condition,
-        lambda: measures.growth_beyond_the_condition(slope=0.8),
-    ),
-    "lemma4.follows_from_lemmas_2_and_3": (
-        lambda: measures.composition_error(
-            measures.COMPOSED["Lemma 3 in Lemma 2"], measures.PRINTED["L_zeta"], MARGINS
-        ),
-        lambda: measures.composition_error(measures.PRINTED["L_delta"], measures.PRINTED["L_zeta"], MARGINS),
-    ),
-    "theorem1.follows_from_lemma4": (
-        lambda: measures.composition_error(
-            measures.COMPOSED["Lemma 4 in Proposition 1"], measures.PRINTED["L_J"], MARGINS
-        ),
-        lambda: measures.composition_error(measures.PRINTED["L_zeta"], measures.PRINTED["L_J"], MARGINS),
-    ),
-}
+def test_test_functions_have_lipschitz_constant_one_and_the_last_attains_the_distance():
+    for pair in PAIRS:
+        functions = measures.test_functions(pair, 5).reshape(6, -1)
+        steps = np.abs(functions[:, :, None] - functions[:, None, :])
+        assert (steps <= taxicab(pair.mdp) + 1e-12).all()
+        zeta, other = (zeta.ravel() for zeta in pair.zeta)
+        assert abs(functions[-1] @ (zeta - other)) == pytest.approx(pair.K_zeta, rel=1e-6)
 
 
-@pytest.mark.parametrize("claim", MUTATIONS)
-def test_a_wrong_formula_takes_the_verdict_away(claim):
-    right, wrong = MUTATIONS[claim]
-    assert verdict(claim, right()) == verdicts.HOLDS
-    assert verdict(claim, wrong()) == verdicts.DOES_NOT_HOLD
+def test_the_extremal_function_on_the_line_attains_the_distance():
+    points, (p, q) = np.sort(np.random.default_rng(0).normal(size=9)), np.random.default_rng(1).dirichlet(np.ones(9), 2)
+    f = measures.extremal_on_line(points, p, q)
+    assert (np.abs(np.diff(f)) <= np.diff(points) + 1e-12).all()
+    assert f @ (p - q) == pytest.approx(float(kantorovich_on_line(points, p, q)))
+
+
+def test_policies_that_ignore_the_state_have_one_distance_in_all_states():
+    for pair in measures.state_independent_pairs(PAIRS):
+        assert np.allclose(pair.K_pi, pair.K_pi[0], atol=1e-15)
+
+
+def test_distant_pairs_have_returns_that_differ_by_more_than_rounding():
+    assert min(change(pair.J) for pair in measures.distant_pairs(PAIRS)) > 1e-6
 
 
 def test_the_rounded_policy_keeps_assumption_2_and_has_no_largest_score():
-    case = CASES[0]
-    policy = measures.RoundedPolicy(case.mdp, case.policy.features)
-    for theta, other in ((case.theta, case.other), (case.other, case.theta)):
-        means = [np.clip(case.policy.features @ t, -1, 1) for t in (theta, other)]
-        pair = measures.Comparison(case.mdp, policy.probabilities(theta), policy.probabilities(other))
-        assert np.allclose(pair.policy @ case.mdp.actions, means[0])
-        assert np.allclose(pair.policy_distances, np.abs(means[0] - means[1]))
-        assert (
-            pair.policy_distances <= policy.constants(theta).parameters * np.linalg.norm(theta - other) + 1e-12
-        ).all()
-    assert measures.without_assumption_3_failures(CASES, score=1e8)["failures"] > 0
+    for pair in PAIRS[:3]:
+        rounded = replace(pair, policy=measures.RoundedPolicy(pair.mdp, pair.policy.features))
+        means = [np.clip(pair.policy.features @ theta, -1, 1) for theta in (pair.theta, pair.other)]
+        assert np.allclose(rounded.pi[0] @ pair.mdp.actions, means[0])
+        assert np.allclose(rounded.K_pi, np.abs(means[0] - means[1]))
+        assert (rounded.K_pi <= rounded.constants.L_pi_at_theta * pair.d + 1e-12).all()
+        scores = [rounded.policy.with_large_score(pair.theta, gap)[1] for gap in (1e-3, 1e-5)]
+        assert scores[1] == pytest.approx(100 * scores[0], rel=1e-2)
 
 
-def composed(name):
-    return measures.composition_error(measures.COMPOSED[name], measures.PRINTED["L_J"], MARGINS)
-
-
-CORRECTED = {
-    "sec3.unit_reward_bound": (
-        lambda: largest(measures.unit_reward_ratio),
-        lambda: largest(measures.unit_reward_ratio, factor=measures.corrected_factor),
-        lambda: largest(measures.unit_reward_ratio, factor=lambda discount: 0.5 / (1 - discount)),
-    ),
-    "lemma3.definition_in_the_proof": (
-        lambda: measures.definition_error(PAIRS, measures.printed_start_weight),
-        lambda: measures.definition_error(PAIRS, measures.normalised_start_weight),
-        lambda: measures.definition_error(PAIRS, lambda discount: discount),
-    ),
-    "theorem1.relation_to_q_constant": (
-        lambda: composed("L_J from L_Q, as printed"),
-        lambda: composed("L_J from L_Q, corrected"),
-        lambda: composed("L_J from L_Q, as printed"),
-    ),
-}
-
-
-@pytest.mark.parametrize("claim", CORRECTED)
-def test_a_wrong_correction_takes_the_verdict_away(claim):
-    printed, corrected, wrong = CORRECTED[claim]
-    assert verdict(claim, printed(), corrected()) == verdicts.CORRECTED
-    assert verdict(claim, printed(), wrong()) == verdicts.DOES_NOT_HOLD
-
-
-def test_future_states_three_ways():
-    case = measures.example_case()
-    policy = case.policy.probabilities(case.theta)
-    exact = future_state_distribution(case.mdp, policy)
-    assert np.allclose(measures.future_states_by_series(case.mdp, policy), exact, atol=1e-12)
-    sampled = measures.future_states_by_sampling(case.mdp, policy, 100_000, seed=0)
-    assert np.abs(sampled - exact).max() < 5 * np.sqrt(0.25 / 100_000)
+def test_distances_of_expanding_maps_grow_without_bound_and_of_contracting_ones_do_not():
+    steps = [1e-2, 1e-8]
+    assert np.ptp(measures.expanding_ratios(steps, 0.8)) < 1e-6
+    large, small = measures.expanding_ratios(steps, 1.5)
+    assert small > 1000 * large

@@ -29,12 +29,8 @@ THETA_SCALE = {"linear": 0.6, "polynomial": 0.4, "radial": 20.0}
 """Parameters that make mean actions of the size of the action limits."""
 ACTIONS = ("unbounded", "clipped", "truncated")
 
-Constants = Callable[[GaussianPolicy, np.ndarray], PolicyConstants]
-
-
-def constants_of(policy: GaussianPolicy, theta: np.ndarray) -> PolicyConstants:
-    """The closed forms under test."""
-    return policy.constants(theta)
+Constant = Callable[[PolicyConstants], np.ndarray]
+"""Which of a policy's constants is tested."""
 
 
 def policy_distance(policy: GaussianPolicy, mean: np.ndarray, other: np.ndarray, actions: str) -> np.ndarray:
@@ -61,9 +57,9 @@ def policy_distance(policy: GaussianPolicy, mean: np.ndarray, other: np.ndarray,
     return np.abs(average(mean) - average(other))
 
 
-def _search(ratio: Callable, low: np.ndarray, high: np.ndarray, *, number: int, seed: int) -> float:
+def _search(ratio: Callable, low: np.ndarray, high: np.ndarray, number: int) -> float:
     """The largest ratio over a box: random points, then rounds of smaller and smaller moves of the best ones."""
-    generator = np.random.default_rng(seed)
+    generator = np.random.default_rng(0)
     points = generator.uniform(low, high, (number, len(low)))
     edges = generator.random(points.shape)
     points = np.where(edges < 0.1, low, np.where(edges > 0.9, high, points))
@@ -81,14 +77,12 @@ def _theta_box(name: str) -> tuple[np.ndarray, np.ndarray]:
     return -size, size
 
 
-def state_ratio(name: str, actions: str, *, constants: Constants = constants_of, number: int, seed: int = 0) -> float:
+def state_ratio(name: str, actions: str, constant: Constant, number: int) -> float:
     """Assumption 2.1: distance of policies in two states over L_pi times the states' distance."""
     policy = POLICIES[name]
-    n, theta = (
-        len(policy.state_low),
-        THETA_SCALE[name] * np.random.default_rng(seed).standard_normal(policy.features.dimension),
-    )
-    bound = constants(policy, theta).state
+    n = len(policy.state_low)
+    theta = THETA_SCALE[name] * np.random.default_rng(0).standard_normal(policy.features.dimension)
+    bound = constant(policy.constants(theta))
 
     def ratio(points):
         means = [policy.features.value(points[:, i : i + n]) @ theta for i in (0, n)]
@@ -96,17 +90,15 @@ def state_ratio(name: str, actions: str, *, constants: Constants = constants_of,
         return _over(policy_distance(policy, *means, actions), bound * distance)
 
     box = np.tile(policy.state_low, 2), np.tile(policy.state_high, 2)
-    return _search(ratio, *box, number=number, seed=seed)
+    return _search(ratio, *box, number)
 
 
-def parameter_ratio(
-    name: str, actions: str, *, constants: Constants = constants_of, number: int, seed: int = 0
-) -> float:
+def parameter_ratio(name: str, actions: str, constant: Constant, number: int) -> float:
     """Assumption 2.2: distance of policies with two parameters over L_pi(theta) times the parameters' distance."""
     policy = POLICIES[name]
-    n, d, (low, high) = len(policy.state_low), policy.features.dimension, _theta_box(name)
+    n, (low, high) = len(policy.state_low), _theta_box(name)
     theta = low / 3
-    bound = constants(policy, theta).parameters
+    bound = constant(policy.constants(theta))
 
     def ratio(points):
         phi, other = policy.features.value(points[:, :n]), points[:, n:]
@@ -115,8 +107,7 @@ def parameter_ratio(
         return _over(moved, bound * distance)
 
     box = np.concatenate([policy.state_low, low]), np.concatenate([policy.state_high, high])
-    assert len(box[0]) == n + d
-    return _search(ratio, *box, number=number, seed=seed)
+    return _search(ratio, *box, number)
 
 
 def _score(policy: GaussianPolicy, states: np.ndarray, actions: np.ndarray, theta: np.ndarray) -> np.ndarray:
@@ -125,32 +116,32 @@ def _score(policy: GaussianPolicy, states: np.ndarray, actions: np.ndarray, thet
     return (actions - (phi * theta).sum(axis=1))[:, None] * phi / policy.standard_deviation**2
 
 
-def score_growth(name: str = "linear", *, seed: int = 0) -> float:
+def score_growth() -> float:
     """Growth of the largest score component when actions range over 1000 instead of 10 deviations."""
-    policy, generator = POLICIES[name], np.random.default_rng(seed)
+    policy, generator = POLICIES["linear"], np.random.default_rng(0)
     states = generator.uniform(policy.state_low, policy.state_high, (4000, len(policy.state_low)))
     z, theta = generator.uniform(-1, 1, 4000), np.zeros(policy.features.dimension)
     largest = [np.abs(_score(policy, states, r * policy.standard_deviation * z, theta)).max() for r in (10, 1000)]
     return float(largest[1] / largest[0])
 
 
-def score_bound_ratio(name: str, *, constants: Constants = constants_of, number: int, seed: int = 0) -> float:
+def score_bound_ratio(name: str, constant: Constant, number: int) -> float:
     """Assumption 3.1 with bounded actions: score component over M^i."""
     policy, n = POLICIES[name], len(POLICIES[name].state_low)
-    theta = THETA_SCALE[name] * np.random.default_rng(seed).standard_normal(policy.features.dimension)
-    bound = constants(policy, theta).score_bound
+    theta = THETA_SCALE[name] * np.random.default_rng(0).standard_normal(policy.features.dimension)
+    bound = constant(policy.constants(theta))
 
     def ratio(points):
         return (np.abs(_score(policy, points[:, :n], points[:, n], theta)) / bound).max(axis=1)
 
-    return _search(ratio, *_pair_box(policy), number=number, seed=seed)
+    return _search(ratio, *_pair_box(policy), number)
 
 
-def score_state_action_ratio(name: str, *, constants: Constants = constants_of, number: int, seed: int = 0) -> float:
+def score_state_action_ratio(name: str, constant: Constant, number: int) -> float:
     """Assumption 3.2: variation of the score over its constant times the taxicab distance of state and action."""
     policy, n = POLICIES[name], len(POLICIES[name].state_low)
-    theta = THETA_SCALE[name] * np.random.default_rng(seed).standard_normal(policy.features.dimension)
-    bound = constants(policy, theta).score_state_action
+    theta = THETA_SCALE[name] * np.random.default_rng(0).standard_normal(policy.features.dimension)
+    bound = constant(policy.constants(theta))
 
     def ratio(points):
         one, other = points[:, : n + 1], points[:, n + 1 :]
@@ -159,15 +150,15 @@ def score_state_action_ratio(name: str, *, constants: Constants = constants_of, 
         return _over((moved / bound).max(axis=1), distance)
 
     low, high = _pair_box(policy)
-    return _search(ratio, np.tile(low, 2), np.tile(high, 2), number=number, seed=seed)
+    return _search(ratio, np.tile(low, 2), np.tile(high, 2), number)
 
 
-def score_parameter_ratio(name: str, *, constants: Constants = constants_of, number: int, seed: int = 0) -> float:
+def score_parameter_ratio(name: str, constant: Constant, number: int) -> float:
     """Assumption 3.3: variation of the score over its constant times the distance of the parameters."""
     policy, n = POLICIES[name], len(POLICIES[name].state_low)
     low, high = _theta_box(name)
     theta = high / 4
-    bound = constants(policy, theta).score_parameters
+    bound = constant(policy.constants(theta))
 
     def ratio(points):
         states, other = points[:, :n], points[:, n:]
@@ -176,7 +167,7 @@ def score_parameter_ratio(name: str, *, constants: Constants = constants_of, num
         return _over((moved / bound).max(axis=1), np.linalg.norm(other - theta, axis=1))
 
     box = np.concatenate([policy.state_low, low]), np.concatenate([policy.state_high, high])
-    return _search(ratio, *box, number=number, seed=seed)
+    return _search(ratio, *box, number)
 
 
 def _pair_box(policy: GaussianPolicy) -> tuple[np.ndarray, np.ndarray]:
@@ -189,27 +180,20 @@ def _over(moved: np.ndarray, distance: np.ndarray) -> np.ndarray:
     return np.where(far, moved / np.where(far, distance, 1), 0.0)
 
 
-def lqg_constants(a: float, b: float, limit: float) -> tuple[float, float]:
-    """L_P = |A| and L_R = 2 B max(|s|, |a|) of LQG with |s|, |a| <= limit."""
-    return abs(a), 2 * b * limit
-
-
-def lqg_assumption1_ratio(*, constants=lqg_constants, number: int, seed: int = 0) -> dict[str, float]:
-    """Assumption 1 on LQG with limits: next states (clipped) and rewards of two pairs over their constants."""
-    a, b, limit = 0.7, 0.5, 2.0
-    transition, reward = constants(a, b, limit)
+def lqg_assumption1_ratio(a: float, b: float, limit: float, *, L_P: float, L_R: float, number: int) -> dict[str, float]:
+    """Assumption 1 on LQG with |s|, |a| <= limit: next states (clipped) and rewards of two pairs over the constants."""
 
     def distance(points):
         return np.abs(points[:, 0] - points[:, 2]) + np.abs(points[:, 1] - points[:, 3])
 
     def transitions(points):
         following = [np.clip(a * (points[:, i] + points[:, i + 1]), -limit, limit) for i in (0, 2)]
-        return _over(np.abs(following[0] - following[1]), transition * distance(points))
+        return _over(np.abs(following[0] - following[1]), L_P * distance(points))
 
     def rewards(points):
         of = [-b * (points[:, i] ** 2 + points[:, i + 1] ** 2) for i in (0, 2)]
-        return _over(np.abs(of[0] - of[1]), reward * distance(points))
+        return _over(np.abs(of[0] - of[1]), L_R * distance(points))
 
     box = np.full(4, -limit), np.full(4, limit)
     measures = {"L_P": transitions, "L_R": rewards}
-    return {name: _search(f, *box, number=number, seed=seed) for name, f in measures.items()}
+    return {name: _search(f, *box, number) for name, f in measures.items()}

@@ -1,75 +1,18 @@
-"""What notebook 10 measures: the definitions of Section 2, the Kantorovich distance, Assumptions 1 to 3 and Lemma 1.
-
-Each measure takes the formula under test as an argument whose default is the right one.
-"""
+"""What of notebook 10 is longer than a cell: LQG without limits, optimal policies, and other routes to distances."""
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
 import numpy as np
 from scipy.optimize import linprog
 
-from paperlib.lipschitz import constants as chain
-from paperlib.lipschitz.finite_mdp import (
-    GridMDP,
-    action_values,
-    expected_return,
-    future_state_distribution,
-    joint_distribution,
-    lipschitz_over_pairs,
-    lipschitz_over_states,
-    policy_gradient,
-    state_transitions,
-    state_values,
-)
-from paperlib.lipschitz.kantorovich import kantorovich, kantorovich_on_line
-from paperlib.notebooks.shared.grid_family import Case, case_from, random_points
+from paperlib.lipschitz.finite_mdp import GridMDP, state_values
+from paperlib.lipschitz.kantorovich import kantorovich_on_line
 from paperlib.notebooks.shared.outcomes import count
 
-
-def family(number: int, *, seed: int = 0) -> list[Case]:
-    """Random grid MDPs with policies."""
-    return [case_from(point) for point in random_points(number, seed=seed)]
-
-
-# The return, the future-state distribution, the Bellman equations
-
-
-def return_forms(mdp: GridMDP, policy: np.ndarray) -> list[float]:
-    """The three forms of the return (Section 2.1)."""
-    delta, zeta = future_state_distribution(mdp, policy), joint_distribution(mdp, policy)
-    by_states = delta @ (policy * mdp.rewards).sum(axis=1) / (1 - mdp.discount)
-    return [expected_return(mdp, policy), by_states, (zeta * mdp.rewards).sum() / (1 - mdp.discount)]
-
-
-def return_forms_difference(cases: list[Case], *, forms=return_forms) -> float:
-    """Largest relative difference between two of the three forms."""
-    worst = 0.0
-    for case in cases:
-        values = np.array(forms(case.mdp, case.policy.probabilities(case.theta)))
-        worst = max(worst, np.ptp(values) / np.abs(values).max())
-    return worst
-
-
-def future_states_by_series(mdp: GridMDP, policy: np.ndarray) -> np.ndarray:
-    """delta as it is defined, (1 - gamma) sum_t gamma^t Pr(s_t = .), summed until the tail is below 1e-13: (S,)."""
-    kernel, total, now, weight = state_transitions(mdp, policy), 0.0, mdp.start, 1 - mdp.discount
-    while weight > 1e-13 * (1 - mdp.discount):
-        total, now, weight = total + weight * now, now @ kernel, weight * mdp.discount
-    return total
-
-
-def future_state_error(cases: list[Case], *, distribution=future_state_distribution) -> float:
-    """Largest of: mass off 1, negative mass, difference between the series and the fixed point."""
-    worst = 0.0
-    for case in cases:
-        policy = case.policy.probabilities(case.theta)
-        delta = distribution(case.mdp, policy)
-        series = future_states_by_series(case.mdp, policy)
-        worst = max(worst, abs(delta.sum() - 1), -delta.min(), np.abs(delta - series).max())
-    return worst
+# LQG, and optimal policies
 
 
 class UnlimitedLQG:
@@ -107,9 +50,9 @@ class UnlimitedLQG:
         return -(p_slope * mean_square + c_slope)
 
 
-def lqg_problems(number: int, *, seed: int = 0) -> list[UnlimitedLQG]:
+def lqg_problems(number: int) -> list[UnlimitedLQG]:
     """Random stable LQG problems."""
-    generator = np.random.default_rng(seed)
+    generator = np.random.default_rng(0)
     return [
         UnlimitedLQG(
             generator.uniform(0.1, 0.95),
@@ -121,9 +64,9 @@ def lqg_problems(number: int, *, seed: int = 0) -> list[UnlimitedLQG]:
     ]
 
 
-def bellman_error(problems: list[UnlimitedLQG], *, nodes: int = 20) -> float:
+def bellman_error(problems: list[UnlimitedLQG]) -> float:
     """Largest difference between LQG's values and the right sides of the Bellman equations, by Gauss-Hermite."""
-    points, weights = np.polynomial.hermite_e.hermegauss(nodes)
+    points, weights = np.polynomial.hermite_e.hermegauss(20)
     weights, s, worst = weights / weights.sum(), np.linspace(-2, 2, 9)[:, None], 0.0
     for lqg in problems:
         actions = lqg.theta * s + lqg.sigma * points
@@ -153,9 +96,9 @@ def _has_deterministic_optimum(mdp: GridMDP) -> bool:
     return bool((values >= best - 1e-10).all(axis=1).any() and (np.array(others) <= best + 1e-10).all())
 
 
-def small_mdps(number: int, *, seed: int = 0) -> list[GridMDP]:
+def small_mdps(number: int) -> list[GridMDP]:
     """Random MDPs of three states and three actions."""
-    generator = np.random.default_rng(seed)
+    generator = np.random.default_rng(0)
     return [
         GridMDP(
             np.arange(3.0),
@@ -186,19 +129,7 @@ def deterministic_optimum(number: int, *, closed: bool) -> dict[str, int]:
     return count([one_state_has_optimum(closed=closed), *map(_has_deterministic_optimum, small_mdps(number))])
 
 
-# Lipschitz constants and the Kantorovich distance
-
-
-def pointwise_constants(number: int, *, pointwise=np.max, seed: int = 0) -> dict[str, int]:
-    """Functions on random finite metric spaces whose largest pointwise constant is not the largest ratio."""
-    generator, outcomes = np.random.default_rng(seed), []
-    for _ in range(number):
-        points, values = generator.standard_normal((12, 2)), generator.standard_normal(12)
-        distance = np.abs(points[:, None] - points).sum(axis=2) + np.eye(12)
-        ratios = np.abs(values[:, None] - values) / distance
-        at_points = np.array([pointwise(row) for row in ratios])
-        outcomes.append(abs(at_points.max() - ratios.max()) <= 1e-12)
-    return count(outcomes)
+# Distances between distributions
 
 
 def kantorovich_by_duality(points: np.ndarray, p: np.ndarray, other: np.ndarray, q: np.ndarray) -> float:
@@ -212,9 +143,9 @@ def kantorovich_by_duality(points: np.ndarray, p: np.ndarray, other: np.ndarray,
     return -linprog(-mass, A_ub=rows, b_ub=distance[i, j], bounds=bounds).fun
 
 
-def kantorovich_difference(number: int, *, transport=kantorovich, seed: int = 0) -> float:
-    """Largest relative difference between duality, optimal transport and, on the line, the area."""
-    generator, worst = np.random.default_rng(seed), 0.0
+def kantorovich_difference(transport: Callable[..., float], number: int) -> float:
+    """Largest relative difference of duality, transport(points, p, other points, q) and, on the line, the area."""
+    generator, worst = np.random.default_rng(0), 0.0
     for index in range(number):
         dimension = 1 + index % 2
         points, other = generator.standard_normal((2, 8, dimension))
@@ -274,20 +205,19 @@ def weaker_than_total_variation(number: int) -> dict[str, int]:
     return count(not kantorovich_ratio_grows(kernel) for kernel in kernels)
 
 
-def diameter_bound_failures(number: int, *, factor: float = 1.0, seed: int = 0) -> dict[str, int]:
-    """Random pairs on a bounded space whose Kantorovich distance exceeds diameter times total variation."""
-    generator, outcomes = np.random.default_rng(seed), []
+def distributions_on_bounded_spaces(number: int) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    """Random points (9,) of the line and two distributions there (9,); a fifth are point masses at the two ends."""
+    generator = np.random.default_rng(0)
     for _ in range(number):
         points = np.sort(generator.standard_normal(9))
         p, q = generator.dirichlet(0.3 * np.ones(9), 2)
-        if generator.random() < 0.2:  # the extremal pair: point masses at the two ends
+        if generator.random() < 0.2:
             p, q = np.eye(9)[0], np.eye(9)[-1]
-        bound = factor * np.ptp(points) * total_variation(p, q)
-        outcomes.append(kantorovich_on_line(points, p, q) <= bound + 1e-9)
-    return count(outcomes)
+        yield points, p, q
 
 
-DETERMINISTIC_MAPS: dict[str, tuple[Callable, float]] = {
+Maps = Mapping[str, tuple[Callable, float]]
+MAPS: Maps = {
     "contraction": (lambda s: 0.5 * s, 0.5),
     "identity": (lambda s: s, 1.0),
     "sine": (np.sin, 1.0),
@@ -298,124 +228,70 @@ DETERMINISTIC_MAPS: dict[str, tuple[Callable, float]] = {
 """Maps of [-1, 1] to itself with their Lipschitz constants."""
 
 
-def deterministic_ratios(maps=None, *, distance: float = 1e-6) -> dict[str, dict[str, float]]:
+def deterministic_ratios(maps: Maps, distance: float = 1e-6) -> dict[str, dict[str, float]]:
     """Of each map, at pairs of states `distance` apart: the largest ratio under both metrics.
 
     The Kantorovich distance of point masses is the distance of the points, their total variation 1 unless they are one.
     """
     s, found = np.linspace(-0.9, 0.9, 181) + 1e-3, {}
-    for name, (f, _) in (maps or DETERMINISTIC_MAPS).items():
+    for name, (f, _) in maps.items():
         moved = np.abs(f(s + distance) - f(s))
         found[name] = {"kantorovich": moved.max() / distance, "total variation": (moved > 0).max() / distance}
     return found
 
 
-def smallest_total_variation_ratio(maps=None) -> float:
+def smallest_total_variation_ratio(maps: Maps) -> float:
     """Smallest total-variation ratio of the maps; 0 for one whose Kantorovich ratio exceeds its constant."""
-    maps = maps or DETERMINISTIC_MAPS
     ratios = deterministic_ratios(maps)
     kept = {name: ratios[name]["kantorovich"] <= bound * (1 + 1e-6) for name, (_, bound) in maps.items()}
     return min(ratios[name]["total variation"] * kept[name] for name in maps)
 
 
-def never_under_total_variation() -> dict[str, int]:
-    """Deterministic models, with a constant map and a finite space, whose total-variation ratio stays bounded."""
-    unbounded = [row["total variation"] >= 1e5 for row in deterministic_ratios().values()]
-    constant = deterministic_ratios({"constant": (lambda s: 0.0 * s, 0.0)})["constant"]["total variation"] >= 1e5
-    isolated_points = 1.0 / 1.0 >= 1e5  # states 0 and 1, s' = s: a total variation of 1 over a distance of 1
-    return count([*unbounded, constant, isolated_points])
+def never_under_total_variation(
+    maps: Iterable[tuple[Callable, float]], isolated_points: bool = False
+) -> dict[str, int]:
+    """Deterministic models, failing those whose total-variation ratio at distance 1e-6 stays below 1e5.
+
+    isolated_points: count the identity on the states 0 and 1 too, a total variation of 1 over a distance of 1.
+    """
+    ratios = [row["total variation"] for row in deterministic_ratios(dict(enumerate(maps))).values()]
+    return count(ratio >= 1e5 for ratio in ratios + [1.0] * isolated_points)
 
 
-def unbounded_on_an_interval(maps=None) -> dict[str, int]:
-    """Non-constant continuous maps of an interval whose total-variation ratio at 1e-6 stays below 1e5."""
-    return count(row["total variation"] >= 1e5 for row in deterministic_ratios(maps).values())
+# Lemma 1 and the gradient theorem on LQG
 
 
-# Lemma 1
-
-
-def q_ratio(case: Case, *, bound=chain.action_value_lipschitz) -> float:
-    """Variation of Q over L_Q times the taxicab distance, the exact worst over all pairs."""
-    values = action_values(case.mdp, case.policy.probabilities(case.theta))
-    return float(lipschitz_over_pairs(case.mdp.states, case.mdp.actions, values) / bound(*case.constants()))
-
-
-def v_ratio(case: Case, *, bound=chain.state_value_lipschitz) -> float:
-    """Variation of V over L_V times the distance of states, the exact worst over all pairs."""
-    values = state_values(case.mdp, case.policy.probabilities(case.theta))
-    return float(lipschitz_over_states(case.mdp.states, values) / bound(*case.constants()))
-
-
-def lqg_ratios(number: int, *, margin=chain.contraction_margin, seed: int = 0) -> dict[str, float]:
-    """The same on LQG without limits, over the states and actions that |s|, |a| <= 2 allow, worst case by derivative.
+def lqg_ratios(number: int) -> dict[str, float]:
+    """Lemma 1 on LQG without limits, over the states and actions that |s|, |a| <= 2 allow, worst case by derivative.
 
     Only problems whose values are those of the limited one count: A (|s| + |a|) <= 2 keeps the states in their box, and
     actions beyond 2 are as rare as sigma <= 0.2 and |theta| <= 0.4 make them.
     """
-    generator, worst = np.random.default_rng(seed), {"q": 0.0, "v": 0.0}
+    generator, worst = np.random.default_rng(0), {"Q": 0.0, "V": 0.0}
     for _ in range(number):
         lqg = UnlimitedLQG(generator.uniform(0.05, 0.5), generator.uniform(-0.4, 0), 0.2, generator.uniform(0, 0.95))
-        mdp = chain.MDPConstants(lqg.a, 2 * lqg.b * 2, lqg.b * 8, lqg.discount)
-        policy = chain.PolicyConstants(abs(lqg.theta), 2, [1.0], [1.0], [1.0])
-        if margin(mdp, policy) <= 0:
+        margin = 1 - lqg.discount * lqg.a * (1 + abs(lqg.theta))
+        if margin <= 0:
             continue
-        bound = mdp.reward / margin(mdp, policy)
+        bound = 2 * lqg.b * 2 / margin
         over_state = 2 * lqg.b * 2 + 2 * lqg.discount * lqg.p * lqg.a**2 * 4  # |dQ/ds| at s = a = 2; in a the same
-        worst["q"] = max(worst["q"], float(over_state / bound))
-        worst["v"] = max(worst["v"], float(2 * lqg.p * 2 / (bound * (1 + abs(lqg.theta)))))
+        worst["Q"] = max(worst["Q"], over_state / bound)
+        worst["V"] = max(worst["V"], 2 * lqg.p * 2 / (bound * (1 + abs(lqg.theta))))
     return worst
 
 
-# The gradient theorem, and which constants depend on the parameters
-
-
-def gradient_error(cases: list[Case], *, gradient=policy_gradient) -> float:
-    """Largest relative difference between (3) and the derivative of the exact return, by complex-free central steps."""
-    worst = 0.0
-    for case in cases:
-        formula = gradient(case.mdp, case.policy, case.theta)
-        worst = max(worst, np.abs(formula - differentiated_return(case)).max() / max(np.abs(formula).max(), 1e-3))
-    return worst
-
-
-def differentiated_return(case: Case, step: float = 2e-3) -> np.ndarray:
-    """Sixth-order central differences of the exact return at theta: shape (d,)."""
-    weights = {1: 45.0, 2: -9.0, 3: 1.0}
-
-    def at(shift):
-        return expected_return(case.mdp, case.policy.probabilities(case.theta + shift))
-
-    axes = step * np.eye(len(case.theta))
-    return np.array([sum(w * (at(k * e) - at(-k * e)) for k, w in weights.items()) / (60 * step) for e in axes])
-
-
-def lqg_gradient_error(problems: list[UnlimitedLQG], *, nodes: int = 30, horizon: int = 2500) -> float:
-    """The same on LQG: the sum over time of score times Q, by quadrature, against the derivative of p and c."""
-    points, weights = np.polynomial.hermite_e.hermegauss(nodes)
+def lqg_gradient_error(problems: list[UnlimitedLQG]) -> float:
+    """Equation (3) on LQG: the sum over time of score times Q, by quadrature, against the derivative of p and c."""
+    points, weights = np.polynomial.hermite_e.hermegauss(30)
     weights, mean_square, worst = weights / weights.sum(), 4 / 3, 0.0
     for lqg in problems:
         # E_a[score Q] is proportional to s^2: score = (a - theta s) s / sigma^2, and Q is quadratic.
         score = points / lqg.sigma
         factor = (score * lqg.action_value(1.0, lqg.theta + lqg.sigma * points)) @ weights
         second_moment, total = mean_square, 0.0
-        for t in range(horizon):
+        for t in range(2500):
             total += lqg.discount**t * second_moment
             second_moment = lqg.a**2 * ((1 + lqg.theta) ** 2 * second_moment + lqg.sigma**2)
         exact = lqg.gradient(mean_square)
         worst = max(worst, abs(factor * total - exact) / abs(exact))
     return worst
-
-
-def parameter_dependence(cases: list[Case], *, value_constants=None) -> dict[str, int]:
-    """Pairs of parameters with different L_pi where L_P or L_R changes, or L_Q or L_V does not."""
-    value_constants = value_constants or (chain.action_value_lipschitz, chain.state_value_lipschitz)
-
-    def holds(case):
-        before, after = case.mdp.constants(), case.mdp.constants()
-        one, other = case.policy.constants(case.theta), case.policy.constants(case.other)
-        if chain.contraction_margin(before, other) <= 0 or one.state == other.state:
-            return None
-        moved = all(f(before, one) != f(after, other) for f in value_constants)
-        return moved and before == after
-
-    return count(outcome for outcome in map(holds, cases) if outcome is not None)

@@ -8,40 +8,46 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.figure import Figure
 
-from paperlib.lipschitz.finite_mdp import future_state_distribution
-from paperlib.notebooks.nb10_lipschitz_mdps.measures import future_states_by_series
 from paperlib.notebooks.nb11_return_is_lipschitz.measures import expanding_ratios, future_states_by_sampling
-from paperlib.notebooks.shared.grid_family import Case
+from paperlib.notebooks.shared.policy_pair import PolicyPair, future_states_by_series
 from paperlib.repro.figures import colours
 
 
-def future_states_figure(case: Case, episodes: int) -> Figure:
+def future_states_figure(pair: PolicyPair, episodes: int) -> Figure:
     """delta of two policies three ways: linear system, series, and episodes that stop with probability 1 - gamma."""
     figure, axes = plt.subplots(figsize=(8, 4.2))
     names = [r"$\theta$", r"$\hat\theta$"]
-    for name, theta, colour in zip(names, (case.theta, case.other), colours(names).values(), strict=True):
-        policy = case.policy.probabilities(theta)
-        axes.plot(case.mdp.states, future_state_distribution(case.mdp, policy), color=colour, label=f"{name}: exact")
-        axes.plot(case.mdp.states, future_states_by_series(case.mdp, policy), "o", mfc="none", color=colour, ms=7)
-        sampled = future_states_by_sampling(case.mdp, policy, episodes, seed=0)
-        axes.plot(case.mdp.states, sampled, "x", color=colour, label=f"{name}: {episodes:,} episodes")
-    axes.plot(case.mdp.states, case.mdp.start, color="0.5", ls=":", label=r"start $\mu$")
-    axes.set(xlabel="state", ylabel=r"$\delta_\mu^\theta$", title="circles: the series")
+    states, marks = pair.mdp.states, {"mfc": "none", "ms": 7, "ls": "none"}
+    for name, colour, exact, pi in zip(names, colours(names).values(), pair.delta, pair.pi, strict=True):
+        axes.plot(states, exact, color=colour, label=f"{name}: linear system")
+        axes.plot(states, future_states_by_series(pair.mdp, pi), "o", color=colour, label=f"{name}: series", **marks)
+        sampled = future_states_by_sampling(pair.mdp, pi, episodes)
+        error = 2 * np.sqrt(exact * (1 - exact) / episodes)
+        label = f"{name}: {episodes:,} episodes, two standard errors"
+        axes.errorbar(states, sampled, error, fmt="x", color=colour, capsize=2, label=label)
+    axes.plot(states, pair.mdp.start, color="0.5", ls=":", label=r"start $\mu$")
+    axes.set(xlabel="state", ylabel=r"$\delta_\mu^\theta$")
     axes.legend(fontsize=9)
     return figure
 
 
 def beyond_figure(slopes: Mapping[str, float]) -> Figure:
-    """K(delta, delta') / |theta - theta'| against |theta - theta'| on deterministic maps of some slopes."""
+    """K(delta, delta') / |theta - theta'| against |theta - theta'| on deterministic maps of some slopes.
+
+    Where a line rises to the left with slope kappa - 1, the distance is of the order |theta - theta'|^kappa.
+    """
     figure, axes = plt.subplots(figsize=(7.5, 4.2))
     steps = np.logspace(-9, -1, 33)
     for (name, slope), colour in zip(slopes.items(), colours(list(slopes)).values(), strict=True):
-        axes.plot(steps, expanding_ratios(steps, slope=slope), "o-", ms=3, color=colour, label=name)
+        ratios = expanding_ratios(steps, slope)
+        kappa = 1 + np.polyfit(np.log(steps[:20]), np.log(ratios[:20]), 1)[0]
+        axes.plot(steps, ratios, "o-", ms=3, color=colour, label=rf"{name}: $\kappa$ = {kappa:.2f}")
     axes.set(
         xscale="log",
         yscale="log",
         xlabel=r"$|\theta-\hat\theta|$",
         ylabel=r"$\mathcal{K}(\delta^\theta,\delta^{\hat\theta})\,/\,|\theta-\hat\theta|$",
+        title=r"a line of slope $\kappa-1$: the distance is of order $|\theta-\hat\theta|^\kappa$",
     )
     axes.legend(title=r"slope ($= L_P$), $\gamma = 0.9$", fontsize=9)
     return figure

@@ -17,16 +17,17 @@ _COLOURS = colours(["lost", "gained", "total"])
 def waterfall_figure(typical: Sequence[Mapping[str, float]], worst: Mapping[str, float]) -> Figure:
     """Decades between the actual change of the gradient and Theorem 3's bound, link by link.
 
-    typical: the slack of each random case, of which the means are drawn (so that the links still add up to the total),
-    with the middle half of the cases as a line; worst: the slack of the case with the largest ratio.
+    typical: the slack of each random pair, of which the means are drawn (so that the links still add up to the total),
+    with the middle half of the pairs as a line; worst: the slack of the pair with the largest ratio.
     """
-    figure, axes = plt.subplots(1, 2, figsize=(12, 5), sharey=True)
+    figure, axes = plt.subplots(1, 2, figsize=(12, 5), sharex=True, sharey=True)
     links = list(worst)
-    table = np.array([[case[link] for link in links] for case in typical])
+    table = np.array([[pair[link] for link in links] for pair in typical])
     _waterfall(axes[0], links, table.mean(axis=0), np.quantile(table, [0.25, 0.75], axis=0))
     _waterfall(axes[1], links, np.array([worst[link] for link in links]), None)
-    axes[0].set_title(f"mean of {len(typical)} random cases (line: middle half)", fontsize=11)
-    axes[1].set_title("the case with the tightest bound that the search found", fontsize=11)
+    axes[0].set_title(f"mean of {len(typical)} random pairs (line: middle half)", fontsize=11)
+    axes[1].set_title("the pair with the tightest bound that the search found", fontsize=11)
+    axes[0].set_xlim(right=1.15 * max(table.mean(axis=0).cumsum().max(), sum(worst.values()), 0.1))
     for one in axes:
         one.set_xlabel("decades from the actual change (0) to the bound")
     return figure
@@ -43,5 +44,4 @@ def _waterfall(axes: Axes, links: Sequence[str], decades: np.ndarray, spread: np
     axes.annotate(f"{ends[-1]:.2f}", (ends[-1], len(links)), (4, 0), textcoords="offset points", va="center")
     axes.set_yticks(range(len(links) + 1), [*links, "all together"])
     axes.set_ylim(len(links) + 0.6, -0.6)
-    axes.set_xlim(right=1.15 * max(ends.max(), 0.1))
     axes.grid(False, axis="y")

@@ -1,4 +1,4 @@
-"""How loose a bound is: the picture notebooks 10 to 12 share."""
+"""How loose bounds are: the picture and the table that notebooks 10 to 12 share."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 import matplotlib.pyplot as plt
 import numpy as np
+import pandas as pd
 from matplotlib.figure import Figure
 
 from paperlib.notebooks.shared.grid_family import Search
@@ -29,8 +30,9 @@ def ratio_figure(searches: Mapping[str, Search]) -> Figure:
         axes.plot([lower, upper], [row, row], color=_COLOURS["random"], lw=7, label="middle half of random" * first)
         axes.plot(median, row, "|", color="white", ms=11, mew=2)
         axes.plot(search.largest, row, "D", color=_COLOURS["adversary"], label="found by the search" * first)
-        axes.annotate(f"{search.largest:.2g}", (search.largest, row), (0, 8), textcoords="offset points", ha="center")
-    axes.axvline(1, color="0.2", lw=1.5)
+        beside = axes.get_yaxis_transform()
+        axes.text(1.02, row, f"{search.largest:.3g}", transform=beside, va="center", color=_COLOURS["adversary"])
+    axes.axvline(1, color="0.2", lw=1.5, zorder=1)
     axes.set_xscale("log")
     axes.set_yticks(range(len(searches)), list(searches))
     axes.set_ylim(len(searches) - 0.5, -0.7)
@@ -38,3 +40,14 @@ def ratio_figure(searches: Mapping[str, Search]) -> Figure:
     axes.grid(False, axis="y")
     figure.legend(loc="outside lower center", ncols=3, frameon=False, fontsize=10)
     return figure
+
+
+def ratio_table(searches: Mapping[str, Search]) -> pd.DataFrame:
+    """The same as a table, a row per link."""
+    return pd.DataFrame(
+        {
+            "link": list(searches),
+            "median of random pairs": [np.median(search.random_ratios) for search in searches.values()],
+            "largest found": [search.largest for search in searches.values()],
+        }
+    )

@@ -1,18 +1,20 @@
-"""A family of grid MDPs with policies, one for each point of a unit cube, and the search for a bound's worst case.
+"""A family of grid MDPs with pairs of policies, one for each point of a unit cube, and the search for a worst case.
 
-Random points of the cube give the random family; an adversary climbs from the worst of them. Every case has a positive
+Random points of the cube give the random family; an adversary climbs from the worst of them. Every pair has a positive
 contraction margin unless asked otherwise.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
 
-from paperlib.lipschitz.constants import MDPConstants, PolicyConstants
 from paperlib.lipschitz.finite_mdp import GridGaussianPolicy, GridMDP
+from paperlib.notebooks.shared.link import Link
+from paperlib.notebooks.shared.policy_pair import PolicyPair
 
 CUBE_DIMENSION = 20
 RADIUS = 3.0
@@ -20,27 +22,10 @@ RADIUS = 3.0
 _PARAMETERS = 3
 
 
-class Case(NamedTuple):
-    """An MDP, a policy family, and two parameter vectors (d,) whose policies are compared."""
-
-    mdp: GridMDP
-    policy: GridGaussianPolicy
-    theta: np.ndarray
-    other: np.ndarray
-
-    def constants(self) -> tuple[MDPConstants, PolicyConstants]:
-        """Constants of the MDP and of the policy at theta."""
-        return self.mdp.constants(), self.policy.constants(self.theta)
-
-    def distance(self) -> float:
-        """d(theta, other)."""
-        return float(np.linalg.norm(self.theta - self.other))
-
-
-def case_from(
+def pair_from(
     point: np.ndarray, *, states: int = 21, actions: int = 13, contraction: tuple[float, float] = (0.05, 0.98)
-) -> Case:
-    """The case at a point of the unit cube, shape (CUBE_DIMENSION,).
+) -> PolicyPair:
+    """The pair at a point of the unit cube, shape (CUBE_DIMENSION,).
 
     The dynamics are s' = clip(slope (shape(s) + gain a) + noise) on [-1, 1], rounded to the grid at random so that
     means are kept (which keeps Kantorovich distances on the line). The slope is set so that gamma L_P (1 + L_pi) is at
@@ -58,7 +43,7 @@ def case_from(
     largest_slope = product / (discount * (1 + float(policy.constants(theta).state)))
     transitions = _transitions(s, a, largest_slope, bend=next(u), gain=2 * next(u) - 1, noise=next(u))
     rewards = _rewards(s, a, next(u), next(u), next(u))
-    return Case(GridMDP(s, a, transitions, rewards, _start(s, next(u)), discount), policy, theta, other)
+    return PolicyPair(GridMDP(s, a, transitions, rewards, _start(s, next(u)), discount), policy, theta, other)
 
 
 def _features(s: np.ndarray, centre: float, width: float) -> np.ndarray:
@@ -104,35 +89,43 @@ def random_points(count: int, *, seed: int) -> np.ndarray:
     return np.random.default_rng(seed).random((count, CUBE_DIMENSION))
 
 
+small_pair_from = partial(pair_from, states=11, actions=7)
+"""Pairs on a grid small enough for thousands of exact transport problems between joint distributions."""
+
+
 class Search(NamedTuple):
-    """Ratios at the random points, the largest ratio the adversary found, and the point where."""
+    """A link's ratios over the random pairs, the largest ratio that the adversary found, and the pair where."""
 
     random_ratios: np.ndarray
     largest: float
-    point: np.ndarray
+    pair: PolicyPair
 
 
-def adversarial_search(
-    ratio: Callable[[Case], float],
-    *,
-    random: int,
-    climb: int,
-    seed: int,
-    make: Callable[[np.ndarray], Case] = case_from,
-) -> Search:
-    """The largest ratio found: `random` random cases, then `climb` steps of a random climb from the worst of them.
+class Family:
+    """Random pairs, and the adversary that climbs from the worst of them.
 
-    A step proposes a change of a few coordinates; its size shrinks as proposals fail and grows as they succeed.
+    What a pair has computed it keeps, so that all links may use the same pairs.
     """
-    points = random_points(random, seed=seed)
-    ratios = np.array([ratio(make(point)) for point in points])
-    best, largest = points[ratios.argmax()], float(ratios.max())
-    generator, size = np.random.default_rng([seed, 1]), 0.3
-    for _ in range(climb):
-        changed = generator.random(CUBE_DIMENSION) < 0.25
-        proposal = np.clip(best + changed * size * generator.standard_normal(CUBE_DIMENSION), 0, 1)
-        if (found := ratio(make(proposal))) > largest:
-            best, largest, size = proposal, found, min(1.5 * size, 0.5)
-        else:
-            size = max(0.95 * size, 1e-3)
-    return Search(ratios, largest, best)
+
+    def __init__(self, count: int, *, seed: int = 0, make: Callable[[np.ndarray], PolicyPair] = pair_from):
+        self._points, self._make = random_points(count, seed=seed), make
+        self.pairs = [make(point) for point in self._points]
+
+    def search(self, link: Link, *, climb: int) -> Search:
+        """The largest ratio found in `climb` steps of a random climb from the worst of the random pairs.
+
+        A step proposes a change of a few coordinates; its size shrinks as proposals fail and grows as they succeed.
+        """
+        ratios = np.array([link.ratio(pair) for pair in self.pairs])
+        worst = int(ratios.argmax())
+        best, largest, found = self._points[worst], float(ratios[worst]), self.pairs[worst]
+        generator, size = np.random.default_rng([0, 1]), 0.3
+        for _ in range(climb):
+            changed = generator.random(CUBE_DIMENSION) < 0.25
+            proposal = np.clip(best + changed * size * generator.standard_normal(CUBE_DIMENSION), 0, 1)
+            pair = self._make(proposal)
+            if (ratio := link.ratio(pair)) > largest:
+                best, largest, found, size = proposal, ratio, pair, min(1.5 * size, 0.5)
+            else:
+                size = max(0.95 * size, 1e-3)
+        return Search(ratios, largest, found)

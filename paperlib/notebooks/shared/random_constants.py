@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from paperlib.lipschitz.constants import MDPConstants, PolicyConstants
+from paperlib.notebooks.shared.symbols import Symbols
 
 POSITIVE_MARGIN = (1e-3, 1 - 1e-4)
 
@@ -21,3 +22,9 @@ def draw_constants(
     transition = generator.uniform(*products) / (discount * (1 + state))
     scores = 10 ** generator.uniform(-2, 2, size=(3, d))
     return MDPConstants(transition, reward, bound, discount), PolicyConstants(state, parameters, *scores)
+
+
+def random_constants(count: int, *, seed: int, products: tuple[float, float] = POSITIVE_MARGIN) -> list[Symbols]:
+    """As many such constants."""
+    generator = np.random.default_rng(seed)
+    return [Symbols.of(*draw_constants(generator, products)) for _ in range(count)]
