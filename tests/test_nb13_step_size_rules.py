@@ -16,7 +16,6 @@ from paperlib.notebooks.nb13_step_size_rules.smooth_returns import (
     random_thetas,
     steepest_secant_of_sine,
 )
-from paperlib.notebooks.shared import step_problems
 
 
 def test_the_searches_along_a_direction_find_the_top_of_a_parabola():
@@ -70,11 +69,6 @@ def test_the_hessian_of_the_bound_is_that_of_differences():
         for a in shifts
     ]
     assert algorithm1.hessian_of_bound(bound, x) == pytest.approx(np.array(differences), abs=1e-6)
-
-
-def test_the_gain_of_several_step_sizes_is_in_their_direction():
-    assert step_problems.gain_left_along_gradient(60) < 1e-9
-    assert step_problems.gain_left_along_gradient(60, direction=np.ones_like) > 0.05
 
 
 def test_the_shape_of_the_bound_is_read_off_a_grid():

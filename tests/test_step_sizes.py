@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from paperlib.lipschitz import StepSize, UnboundedImprovement, agss, improvement_bound, mss_mlc, sss_mlc, sss_slc
 from paperlib.notebooks.nb13_step_size_rules.algorithm1 import brute_force
-from paperlib.notebooks.shared.step_problems import problems
+from paperlib.notebooks.nb13_step_size_rules.problems import problems
 
 RULES = [sss_slc, sss_mlc, mss_mlc]
 sizes = st.floats(0.001, 1000.0)

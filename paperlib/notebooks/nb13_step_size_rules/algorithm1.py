@@ -12,7 +12,7 @@ import numpy as np
 from scipy.optimize import brentq, minimize
 
 from paperlib.lipschitz.step_sizes import improvement_bound, sss_mlc
-from paperlib.notebooks.shared.step_problems import Candidate, Guarantee, best_along, problems
+from paperlib.notebooks.nb13_step_size_rules.problems import Candidate, Guarantee, best_along, problems
 
 PRINTED_THRESHOLD = math.atan(1 / 8)
 THRESHOLD = math.atan(1 / math.sqrt(8))

@@ -10,12 +10,13 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
+from paperlib.lipschitz.figures import RULE_COLOURS, RULE_LABELS
 from paperlib.lipschitz.step_sizes import mss_mlc, sss_mlc
 from paperlib.notebooks.nb13_step_size_rules import algorithm1
 from paperlib.notebooks.nb13_step_size_rules.searches import first_zero
 from paperlib.repro.figures import colours
 
-_RULES = colours(["SSS-SLC", "SSS-MLC", "MSS-MLC", "printed threshold"])
+_RULES = {label: RULE_COLOURS[rule] for rule, label in RULE_LABELS.items()}
 
 
 def lemma8_figure(surplus: np.ndarray) -> Figure:

@@ -12,10 +12,10 @@ from scipy.optimize import minimize_scalar
 from paperlib.lipschitz.constants import PolicyConstants
 from paperlib.lipschitz.step_sizes import improvement_bound, sss_slc
 from paperlib.notebooks.nb13_step_size_rules import algorithm1
+from paperlib.notebooks.nb13_step_size_rules.problems import Candidate, random_problem
 from paperlib.notebooks.nb13_step_size_rules.smooth_returns import SmoothReturn
 from paperlib.notebooks.shared.outcomes import count
 from paperlib.notebooks.shared.random_constants import draw_constants
-from paperlib.notebooks.shared.step_problems import Candidate, random_problem
 
 Bound = Callable[[np.ndarray, np.ndarray, np.ndarray], float]
 

@@ -12,13 +12,14 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter
 from scipy.stats import binomtest
 
+from paperlib.lipschitz.figures import RULE_COLOURS, RULE_LABELS
 from paperlib.lipschitz.simulation.lqg_iterations import StepTable
 from paperlib.notebooks.nb14_lqg.gradients import root_mean_square
-from paperlib.repro.figures import budget_label, colours
+from paperlib.repro.figures import budget_label
 from paperlib.repro.statistics import bootstrap_interval
 
-LABELS = {"sss_slc": "Lipschitz rule", "agss": "AGSS", "largest_guarantee": "larger guarantee (ours)"}
-_COLOUR_OF = colours([*LABELS])
+LABELS = RULE_LABELS | {"sss_slc": "Lipschitz rule"}
+"""With one parameter the three Lipschitz rules coincide."""
 
 
 def iterations_figure(exact: Mapping, estimated: pd.DataFrame, budget: str) -> Figure:
@@ -35,11 +36,11 @@ def iterations_figure(exact: Mapping, estimated: pd.DataFrame, budget: str) -> F
             cells = [cell for cell in grid if cell[1:] == (gamma, sigma)]
             needed = [exact[cell, rule] for cell in cells]
             a = [cell[0] for cell in cells]
-            panel.semilogy(a, needed, style, color=_COLOUR_OF[rule], label=f"{LABELS[rule]}, $\\sigma$ = {sigma:g}")
+            panel.semilogy(a, needed, style, color=RULE_COLOURS[rule], label=f"{LABELS[rule]}, $\\sigma$ = {sigma:g}")
         for rule, shift in (("sss_slc", -0.006), ("agss", 0.006)):
             runs = estimated[(estimated["discount"] == gamma) & (estimated["rule"] == rule)]
             made, cut = runs[runs["iterations"] >= 0], runs[runs["iterations"] < 0]
-            style = {"ls": "", "color": _COLOUR_OF[rule], "alpha": 0.6}
+            style = {"ls": "", "color": RULE_COLOURS[rule], "alpha": 0.6}
             panel.plot(made["a"] + shift, made["iterations"], marker=".", ms=3, **style)
             panel.plot(cut["a"] + shift, cut["limit"], marker="^", ms=5, mfc="none", **style)
         panel.set(title=f"$\\gamma$ = {gamma:g}", xlabel="$A$", xticks=sorted({cell[0] for cell in grid}))
@@ -63,7 +64,7 @@ def steps_figure(tables: Mapping[str, Mapping], start: float) -> Figure:
         for rule, table in of_rule.items():
             way = np.linspace(start, 0.05, 300)
             panel.semilogy(
-                way, np.interp(way, table.parameters, table.step_sizes), color=_COLOUR_OF[rule], label=LABELS[rule]
+                way, np.interp(way, table.parameters, table.step_sizes), color=RULE_COLOURS[rule], label=LABELS[rule]
             )
         _say_where_the_rule_has_no_step(panel, of_rule["sss_slc"], start)
         panel.axvline(table.optimum, color="0.4", lw=1, ls="--")
@@ -96,8 +97,8 @@ def constant_steps_figure(needed: Mapping[float, int], ratio_of_agss: float) -> 
     top = 5 * iterations.max()
     axes.loglog(factors[~arrives], np.full((~arrives).sum(), top), "x", color="C3",
                 label="never arrives (drawn at the top)")  # fmt: skip
-    axes.axvline(1, color=_COLOUR_OF["sss_slc"], ls="--", label="first step of the Lipschitz rule")
-    axes.axvline(ratio_of_agss, color=_COLOUR_OF["agss"], ls=":", label="step of AGSS")
+    axes.axvline(1, color=RULE_COLOURS["sss_slc"], ls="--", label="first step of the Lipschitz rule")
+    axes.axvline(ratio_of_agss, color=RULE_COLOURS["agss"], ls=":", label="step of AGSS")
     axes.set(xlabel="step over the Lipschitz rule's first step", ylabel="iterations to within 0.01")
     axes.legend()
     return figure

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from paperlib.lipschitz.step_sizes import StepSize, improvement_bound, mss_mlc, sss_mlc
+from paperlib.lipschitz.step_sizes import StepSize, improvement_bound
 
 Rule = Callable[[np.ndarray, np.ndarray], StepSize]
 Guarantee = Callable[[np.ndarray, np.ndarray], float]
@@ -54,16 +54,3 @@ def best_along(direction: np.ndarray, g: np.ndarray, lipschitz: np.ndarray) -> C
     unit = direction / np.linalg.norm(direction)
     length = (g @ unit) / (lipschitz @ unit)
     return Candidate(length * unit, 0.5 * length * (g @ unit))
-
-
-def gain_left_along_gradient(number: int, *, direction=np.abs) -> float:
-    """Largest share of MSS-MLC's guarantee beyond SSS-MLC's that is left in the gradient's direction, at the best
-    length there. direction: of |g| what is taken for that of the update.
-    """
-    shares = [0.0]
-    for g, lipschitz in problems(number):
-        several, single = guarantee_of(mss_mlc)(g, lipschitz), guarantee_of(sss_mlc)(g, lipschitz)
-        if several > single * (1 + 1e-6):
-            left = best_along(direction(g), np.abs(g), lipschitz).guarantee - single
-            shares.append(left / (several - single))
-    return float(max(shares))
