@@ -57,6 +57,7 @@ from paperlib.pave.engine.settings import (
     published_steps,
 )
 from paperlib.pave.engine.training import Trainer, TrainingPlan
+from paperlib.pave.figures.names import method_name
 from paperlib.repro import paths
 from paperlib.repro.provenance import provenance
 from paperlib.repro.tables import to_text
@@ -608,7 +609,7 @@ def readme_section(table: pd.DataFrame, facts: dict) -> str:
         "| --- |" + (len(runs) + 2) * " --- |",
     ]
     for (environment, algorithm, method), case in single.groupby(["environment", "algorithm", "method"], sort=False):
-        lines += _readme_rows(f"{environment.title()}, {algorithm.upper()} {_METHODS[method]}", case, runs)
+        lines += _readme_rows(f"{environment.title()}, {algorithm.upper()} {method_name(method)}", case, runs)
     machine = table[table["processes"] > 1]
     if len(machine):
         lines += ["", "Trainings of the published length that the whole machine finishes in an hour:", ""]
@@ -616,11 +617,8 @@ def readme_section(table: pd.DataFrame, facts: dict) -> str:
     for (environment, algorithm, method), case in machine.groupby(["environment", "algorithm", "method"], sort=False):
         speeds = case.set_index("program")["runs_per_hour"]
         cells = " | ".join(f"{speeds[program]:.2f}" for program in ("stable-baselines3", "engine"))
-        lines.append(f"| {environment.title()}, {algorithm.upper()} {_METHODS[method]} | {cells} |")
+        lines.append(f"| {environment.title()}, {algorithm.upper()} {method_name(method)} | {cells} |")
     return "\n".join(lines) + "\n"
-
-
-_METHODS = {"base": "Base", "pave": "PAVE"}
 
 
 def _readme_rows(name: str, case: pd.DataFrame, runs: Sequence[int]) -> list[str]:

@@ -77,9 +77,7 @@ def test_the_flow_of_the_mass_is_the_solution_of_its_equation(name):
         assert np.allclose(moved, end, atol=1e-8)
 
 
-def test_damping_ratios_and_spectral_radii_of_the_two_configurations():
-    assert DOMAINS["c1"].damping_ratio == pytest.approx(0.001 / (2 * math.sqrt(7.5)))
-    assert DOMAINS["c2"].damping_ratio == pytest.approx(2.04, abs=0.005)
+def test_spectral_radii_of_the_two_configurations():
     assert DOMAINS["c1"].spectral_radius() == pytest.approx(0.9999, abs=1e-4)
     assert DOMAINS["c2"].spectral_radius() == pytest.approx(0.73, abs=0.01)
 

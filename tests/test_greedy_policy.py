@@ -171,7 +171,7 @@ class TestJacobian:
 class TestBadInput:
     @pytest.mark.parametrize("argument", [{"bound": 0.0}, {"bound": math.nan}, {"bound": math.inf}, {"samples": 0}])
     def test_a_box_and_samples_must_be_there(self, argument):
-        with pytest.raises(ValueError, match="must be positive"):
+        with pytest.raises(ValueError, match="must be above 0"):
             greedy_actions(two_peaks, normal(2, 1), 1, **argument)
 
     def test_several_critics_have_no_greedy_policy_in_common(self):

@@ -201,11 +201,6 @@ class MassSpringDamper(Domain):
     def action_high(self):
         return self.action_limit
 
-    @property
-    def damping_ratio(self) -> float:
-        """zeta = c / (2 sqrt(k m))."""
-        return self.damping / (2 * math.sqrt(self.stiffness * self.mass))
-
     @cached_property
     def transition_matrix(self) -> np.ndarray:
         """The exact flow over one interval: next (x, v) from (x, v, a), shape (2, 3)."""

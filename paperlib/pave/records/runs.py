@@ -7,7 +7,6 @@ which is not gets no number in its place, but the list of what is missing.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,7 +17,6 @@ from paperlib.pave.engine.record_contents import with_gaps
 from paperlib.pave.engine.settings import published_seeds
 from paperlib.pave.records.recording import Cell, cell_of, paper_runs, train_missing
 from paperlib.repro import paths, recording
-from paperlib.repro.notebook import Notebook
 from paperlib.repro.statistics import bootstrap_interval, mean_interval, probability_of_improvement
 from paperlib.repro.store import Record, RunStore
 
@@ -143,21 +141,6 @@ class RecordedRuns:
         one, two = _finite_ranks(*(self.scores(environment, algorithm, m, measure, units) for m in (method, other)))
         return probability_of_improvement(one, two, seed=0)
 
-    def ratio(self, environment: str, algorithm: str, method: str, other: str, measure: str) -> float:
-        """Mean of a measure over runs of a method, over that of the other."""
-        self.require([(environment, algorithm, m) for m in (method, other)])
-        one, two = (self.scores(environment, algorithm, m, measure).mean() for m in (method, other))
-        return float(one / two)
-
-    def over_lowest(
-        self, environment: str, algorithm: str, method: str, others: Iterable[str], measure: str
-    ) -> dict[str, float]:
-        """{mean, low, high} of a method's mean over the lowest of the others' means, over runs."""
-        methods = [method, *others]
-        self.require([(environment, algorithm, m) for m in methods])
-        scores = np.stack([self.scores(environment, algorithm, m, measure) for m in methods], axis=1)
-        return resampled(scores, lambda drawn: drawn[:, 0].mean() / drawn[:, 1:].mean(axis=0).min())
-
 
 def resampled(scores: np.ndarray, statistic: Callable[[np.ndarray], float]) -> dict[str, float]:
     """{mean, low, high} of a statistic of scores (runs, groups), runs being drawn anew within each group.
@@ -204,13 +187,3 @@ def recorded_runs(experiment: str = "published", profile: str = "quick") -> Reco
     runs = paper_runs(experiment)
     found = zip(runs, recording.find_records(runs, *stores), strict=True)
     return RecordedRuns({cell_of(run): record for run, record in found if record is not None})
-
-
-def decide(notebook: Notebook, claim: str, artefact: str | Path, measure: Callable[[], Any], corrected=None) -> str:
-    """The verdict on a claim from its measure (and its correction's), or "not run" with the cells that are missing."""
-    try:
-        measured = measure()
-        second = {} if corrected is None else {"corrected": corrected()}
-    except NotRecorded as missing:
-        return notebook.not_run(claim, reason=str(missing))
-    return notebook.verdict(claim, measured, artefact=artefact, **second)
