@@ -7,14 +7,14 @@ from typing import Any
 
 import pandas as pd
 
-from paperlib.lipschitz import recording as step_sizes
+from paperlib.lipschitz import campaign as step_sizes
 from paperlib.notebooks.nb14_lqg import records as lqg_records
 from paperlib.notebooks.nb14_lqg import steps as lqg_steps
 from paperlib.notebooks.shared import ascents as ascent_records
 from paperlib.pave.figures.names import environment_name
+from paperlib.pave.records import campaign as training
 from paperlib.pave.records import printed_tables
-from paperlib.pave.records import recording as training
-from paperlib.pave.records.runs import RecordedRuns, recorded_runs
+from paperlib.pave.records.scores import RecordedRuns, recorded_runs
 from paperlib.repro import paths, publishing, verdicts
 from paperlib.repro.catalogue import load_catalogue
 from paperlib.repro.recording import not_recorded, recorded

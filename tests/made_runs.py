@@ -10,7 +10,7 @@ from paperlib.notebooks.shared.scores import RecordedScores
 from paperlib.pave.engine.evaluation import UNDEFINED
 from paperlib.pave.records import printed_tables
 from paperlib.pave.records.printed_tables import ENVIRONMENTS, METHODS
-from paperlib.pave.records.runs import FROM_POLICY, NotRecorded, RecordedRuns
+from paperlib.pave.records.scores import FROM_POLICY, NotRecorded, RecordedRuns
 from paperlib.repro import verdicts
 from paperlib.repro.claims import load_claims
 

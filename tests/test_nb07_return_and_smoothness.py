@@ -21,7 +21,7 @@ from made_runs import (
 from paperlib.notebooks.nb07_return_and_smoothness import measures as tables
 from paperlib.notebooks.shared.scores import RecordedScores, over_lowest
 from paperlib.pave.records.printed_tables import ENVIRONMENTS, METHODS
-from paperlib.pave.records.runs import NotRecorded, RecordedRuns
+from paperlib.pave.records.scores import NotRecorded, RecordedRuns
 
 MUTATIONS = {
     "table1.td3_return.walker": (

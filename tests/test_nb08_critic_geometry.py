@@ -14,7 +14,7 @@ from paperlib.pave.engine.checkpoints import TrainedNetworks, networks_to_bytes
 from paperlib.pave.engine.evaluation import UNDEFINED
 from paperlib.pave.records import printed_tables
 from paperlib.pave.records.printed_tables import METHODS
-from paperlib.pave.records.runs import NotRecorded, RecordedRuns
+from paperlib.pave.records.scores import NotRecorded, RecordedRuns
 
 MEASURES = ("mixed_hessian_sup", "negative_definite_rate")
 TABLE_A = {q: printed_tables.values(printed_tables.critic_geometry(), q) for q in MEASURES}

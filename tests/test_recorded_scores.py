@@ -10,7 +10,7 @@ from paperlib.notebooks.nb07_return_and_smoothness import measures as tables
 from paperlib.notebooks.shared.scores import beside_print, decide, difference, of_cells, over_lowest, over_runs, ratio
 from paperlib.pave.records import printed_tables
 from paperlib.pave.records.printed_tables import METHODS
-from paperlib.pave.records.runs import NotRecorded, RecordedRuns
+from paperlib.pave.records.scores import NotRecorded, RecordedRuns
 
 
 def test_a_cell_counts_with_all_its_seeds_and_what_is_missing_is_named():

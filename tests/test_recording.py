@@ -13,10 +13,9 @@ import yaml
 
 from paperlib.pave.engine.checkpoints import TrainedNetworks, networks_from_bytes, networks_to_bytes
 from paperlib.pave.experiments import load_experiment
-from paperlib.pave.records import recording
-from paperlib.pave.records.runs import RecordedRuns, recorded_runs
-from paperlib.repro import cli, paths
-from paperlib.repro import recording as repro_recording
+from paperlib.pave.records import campaign
+from paperlib.pave.records.scores import RecordedRuns, recorded_runs
+from paperlib.repro import cli, paths, recording
 from paperlib.repro.recording import find_records, not_recorded, record_finished, recorded, records_of, results
 from paperlib.repro.store import RunStore
 
@@ -60,8 +59,8 @@ def store(tmp_path):
 
 def record(experiment, store):
     """The cells that are recorded by this."""
-    kept = record_finished(recording.paper_runs(experiment), store, recording.CAMPAIGN.keep_files)
-    return (recording.cell_of(run) for run in kept)
+    kept = record_finished(campaign.paper_runs(experiment), store, campaign.CAMPAIGN.keep_files)
+    return (campaign.cell_of(run) for run in kept)
 
 
 def finish(store, run, *, date=PROVENANCE["date"], **changes):
@@ -88,7 +87,7 @@ def test_runs_of_a_smaller_budget_are_never_recorded_as_published(runs, store, p
     assert list(record("tiny", store)) == []
     assert not_recorded(runs) == runs
     finish(store, runs[0])
-    assert list(record("tiny", store)) == [recording.cell_of(runs[0])]
+    assert list(record("tiny", store)) == [campaign.cell_of(runs[0])]
     assert not_recorded(runs) == runs[1:]
 
 
@@ -105,14 +104,14 @@ def test_two_budgets_are_recorded_side_by_side(runs, store, tmp_path):
 
 
 def test_networks_are_kept_of_first_seeds_and_the_actor_of_those_that_are_played(runs, store, monkeypatch):
-    monkeypatch.setattr(recording, "WITH_NETWORKS", {"tiny"})
+    monkeypatch.setattr(campaign, "WITH_NETWORKS", {"tiny"})
     for run in runs:
         finish(store, run)
     list(record("tiny", store))
     records = dict(zip(runs, recorded(runs), strict=True))
     kept = {run: record for run, record in records.items() if "networks.pt" in record.contents}
     assert list(kept) == [run for run in runs if run.seed == runs[0].seed]
-    played = {recording.cell_of(r)[:3]: networks_from_bytes(k.file("networks.pt")).actor for r, k in kept.items()}
+    played = {campaign.cell_of(r)[:3]: networks_from_bytes(k.file("networks.pt")).actor for r, k in kept.items()}
     assert [cell for cell, actor in played.items() if actor is not None] == [("pendulum", "sac", "base")]
 
 
@@ -128,7 +127,7 @@ def test_of_several_revisions_the_latest_is_recorded_and_no_other(runs, store):
     revisions = {f"revision {day}": f"2026-01-{day:02d}T00:00:00+00:00" for day in (3, 9, 1, 5)}
     for code, date in revisions.items():
         finish(store, runs[0], date=date, code=code)
-    assert list(record("tiny", store)) == [recording.cell_of(runs[0])]
+    assert list(record("tiny", store)) == [campaign.cell_of(runs[0])]
     (kept,) = results().records("tiny")
     assert kept.spec["code"] == "revision 9"
     for code, date in revisions.items():
@@ -159,7 +158,7 @@ def test_runs_just_made_have_a_record_each_or_are_named(runs, store):
 
 def test_at_profile_paper_the_run_store_adds_runs_and_networks(runs, store, monkeypatch, tmp_path):
     monkeypatch.setattr(paths, "runs_folder", lambda: store.root)
-    monkeypatch.setattr(recording.torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(campaign.torch.cuda, "is_available", lambda: False)
     caps = next(run for run in runs if run.method == "caps" and run.seed == runs[0].seed)
     finish(store, caps)
     results().save(caps.spec(), {}, provenance=PROVENANCE)  # without its networks
@@ -172,15 +171,15 @@ def test_at_profile_paper_the_run_store_adds_runs_and_networks(runs, store, monk
     assert RecordedRuns(all_of_it._records, **one_seed).has_networks("pendulum", "sac", "caps")
     bytes_of = {cell: len(record.file("networks.pt")) for cell, record in all_of_it._records.items()}
     assert set(bytes_of.values()) == {len(NETWORKS)}
-    assert set(committed._records) == {recording.cell_of(caps)}
-    assert set(all_of_it._records) == {recording.cell_of(caps), recording.cell_of(runs[1])}
+    assert set(committed._records) == {campaign.cell_of(caps)}
+    assert set(all_of_it._records) == {campaign.cell_of(caps), campaign.cell_of(runs[1])}
 
 
 def test_the_grid_counts_recorded_runs(runs, store):
     for run in runs[:3]:
         finish(store, run)
     list(record("tiny", store))
-    grid = recording.grid("tiny")
+    grid = campaign.grid("tiny")
     assert grid.loc[("sac", "base"), "pendulum"] == "2 of 2"
     assert grid.loc[("sac", "caps"), "pendulum"] == "1 of 2"
     assert grid.loc[("sac", "caps"), "hopper"] == "0 of 2"
@@ -188,9 +187,9 @@ def test_the_grid_counts_recorded_runs(runs, store):
 
 
 def test_without_a_gpu_nothing_is_trained_and_it_is_said_what_it_would_take(runs, store, capsys, monkeypatch):
-    monkeypatch.setattr(recording.torch.cuda, "is_available", lambda: False)
-    monkeypatch.setattr(recording, "train", None)  # any training would fail
-    recording.train_missing("tiny", store)
+    monkeypatch.setattr(campaign.torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(campaign, "train", None)  # any training would fail
+    campaign.train_missing("tiny", store)
     said = capsys.readouterr().out
     assert (
         f"{len(runs)} runs of tiny" in said
@@ -199,25 +198,25 @@ def test_without_a_gpu_nothing_is_trained_and_it_is_said_what_it_would_take(runs
     )
     for run in runs:
         finish(store, run)
-    recording.train_missing("tiny", store)
+    campaign.train_missing("tiny", store)
     assert capsys.readouterr().out == ""
 
 
 def test_with_a_gpu_only_what_is_missing_is_trained(runs, store, monkeypatch):
     trained = []
-    monkeypatch.setattr(recording.torch.cuda, "is_available", lambda: True)
-    monkeypatch.setattr(recording, "train", lambda missing, store, workers: trained.extend(missing))
+    monkeypatch.setattr(campaign.torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(campaign, "train", lambda missing, store, workers: trained.extend(missing))
     finish(store, runs[0])
-    recording.train_missing("tiny", store)
+    campaign.train_missing("tiny", store)
     assert trained == runs[1:]
 
 
 def test_hours_count_an_environment_and_algorithm_once(runs):
-    assert recording.gpu_hours(runs) == pytest.approx(2 * 100 / recording.AIMED_RATE / 3600)
+    assert campaign.gpu_hours(runs) == pytest.approx(2 * 100 / campaign.AIMED_RATE / 3600)
 
 
 def run_command(monkeypatch, *arguments):
-    monkeypatch.setattr(repro_recording, "campaign_of", lambda experiment: recording.CAMPAIGN)
+    monkeypatch.setattr(recording, "campaign_of", lambda experiment: campaign.CAMPAIGN)
     return cli.main(arguments)
 
 
@@ -226,14 +225,14 @@ def test_one_cell_can_be_trained_by_name_but_for_what_is_recorded(runs, store, m
     finish(store, hopper[0])
     list(record("tiny", store))
     trained = []
-    monkeypatch.setattr(recording, "train", lambda cell, store, workers: trained.extend(cell) or cell)
+    monkeypatch.setattr(campaign, "train", lambda cell, store, workers: trained.extend(cell) or cell)
     monkeypatch.setattr(paths, "runs_folder", lambda: store.root)
     assert run_command(monkeypatch, "train", "tiny", "environment=hopper", "method=caps") == 0
     assert trained == hopper[1:] and "1 of 2 runs of tiny are not recorded" in capsys.readouterr().out
 
 
 def test_finished_runs_are_recorded_by_name(runs, store, monkeypatch, capsys):
-    monkeypatch.setattr(recording, "EXPERIMENTS", ())
+    monkeypatch.setattr(campaign, "EXPERIMENTS", ())
     finish(store, runs[0])
     assert run_command(monkeypatch, "record", "tiny", "--from", str(store.root)) == 0
     assert "recorded: Run(experiment='tiny', environment='pendulum'" in capsys.readouterr().out
@@ -259,14 +258,14 @@ def test_a_wrong_name_ends_in_one_line_with_the_known_ones(runs, tmp_path, monke
 
 def test_an_experiment_that_no_campaign_has_is_named_with_those_there_are():
     with pytest.raises(ValueError, match="no experiment 'huge' is recorded; there are: (?=.*lqg)(?=.*peer).*published"):
-        repro_recording.campaign_of("huge")
+        recording.campaign_of("huge")
 
 
 def test_every_campaign_knows_its_experiments_runs():
-    for entry in repro_recording.campaigns():
+    for entry in recording.campaigns():
         campaign = entry.load()
         for experiment in campaign.experiments:
-            assert repro_recording.campaign_of(experiment) is campaign
+            assert recording.campaign_of(experiment) is campaign
             assert campaign.runs(experiment) and {run.experiment for run in campaign.runs(experiment)} == {experiment}
 
 
@@ -280,8 +279,8 @@ def test_a_reader_that_leaves_early_gets_no_traceback():
 
 
 def test_the_status_report_has_the_grid_and_the_hours(runs, store, monkeypatch):
-    monkeypatch.setattr(recording, "EXPERIMENTS", ("tiny",))
+    monkeypatch.setattr(campaign, "EXPERIMENTS", ("tiny",))
     finish(store, runs[0])
     list(record("tiny", store))
-    report = recording.report()
+    report = campaign.report()
     assert "1 of 2" in report and f"{len(runs) - 1} runs missing" in report and "GPU hours" in report

@@ -4,7 +4,7 @@ import re
 
 from paperlib import results_page
 from paperlib.pave.records import printed_tables
-from paperlib.pave.records.runs import recorded_runs
+from paperlib.pave.records.scores import recorded_runs
 from paperlib.repro import claims, paths, publishing, verdicts
 
 

@@ -55,14 +55,9 @@ def greedy_actions(
     """
     check_batch(states=states)
     if not (0 < bound < torch.inf and samples > 0 and action_dim > 0):
-<<<<<<< HEAD
-        given = f"{bound}, {samples}, {action_dim}"
-        raise ValueError(f"bound, samples and action_dim must be positive and finite, are {given}")
-=======
         raise ValueError(
             f"bound, samples and action_dim must be above 0 and finite, are {bound}, {samples}, {action_dim}"
         )
->>>>>>> nbA
     rows, starts = _promising(critic, states, action_dim, bound, samples)
     ends = _ascend(critic, states[rows], starts, bound)
     actions = ends[_best_of_each(rows, _values(critic, states[rows], ends), len(states))]

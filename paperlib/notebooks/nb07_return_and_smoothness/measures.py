@@ -12,7 +12,7 @@ import pandas as pd
 
 from paperlib.notebooks.shared.scores import Scores, of_cells, over_lowest, over_runs
 from paperlib.pave.records.printed_tables import ENVIRONMENTS, METHODS, values
-from paperlib.pave.records.runs import NotRecorded, RecordedRuns, where_recorded
+from paperlib.pave.records.scores import NotRecorded, RecordedRuns, where_recorded
 from paperlib.repro.checks import judge
 from paperlib.repro.claims import load_claims
 from paperlib.repro.statistics import interquartile_mean, mean_interval, probability_of_improvement

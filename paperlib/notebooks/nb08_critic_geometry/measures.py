@@ -22,7 +22,7 @@ from paperlib.pave.engine.environments import environment_spec
 from paperlib.pave.engine.evaluation import to_environment_units
 from paperlib.pave.example_critics import NetworkCritic
 from paperlib.pave.records.printed_tables import ENVIRONMENTS, METHODS
-from paperlib.pave.records.runs import RecordedRuns, where_recorded
+from paperlib.pave.records.scores import RecordedRuns, where_recorded
 
 TD3 = "td3"
 M_SUP = "mixed_hessian_sup"

@@ -16,7 +16,7 @@ from paperlib.notebooks.shared.scores import Scores, difference, of_cells, over_
 from paperlib.pave.engine.checkpoints import TrainedNetworks
 from paperlib.pave.engine.evaluation import episode_table, play_episodes
 from paperlib.pave.experiments import tidy
-from paperlib.pave.records.runs import RecordedRuns, where_recorded
+from paperlib.pave.records.scores import RecordedRuns, where_recorded
 from paperlib.repro.statistics import mean_interval
 from paperlib.repro.store import Record
 

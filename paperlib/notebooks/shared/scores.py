@@ -13,7 +13,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from paperlib.pave.records.printed_tables import METHODS
-from paperlib.pave.records.runs import NotRecorded, RecordedRuns, resampled, where_recorded
+from paperlib.pave.records.scores import NotRecorded, RecordedRuns, resampled, where_recorded
 from paperlib.repro.notebook import Notebook
 from paperlib.repro.statistics import mean_interval
 

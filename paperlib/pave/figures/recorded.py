@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 
 from paperlib.pave.figures.names import METHOD_COLOURS, environment_name, method_name
 from paperlib.pave.records.printed_tables import ENVIRONMENTS, METHODS
-from paperlib.pave.records.runs import RecordedRuns
+from paperlib.pave.records.scores import RecordedRuns
 from paperlib.repro.figures import budget_label
 
 

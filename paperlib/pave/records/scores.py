@@ -15,7 +15,7 @@ import pandas as pd
 from paperlib.pave.engine.checkpoints import TrainedNetworks, networks_from_bytes
 from paperlib.pave.engine.record_contents import with_gaps
 from paperlib.pave.engine.settings import published_seeds
-from paperlib.pave.records.recording import Cell, cell_of, paper_runs, train_missing
+from paperlib.pave.records.campaign import Cell, cell_of, paper_runs, train_missing
 from paperlib.repro import paths, recording
 from paperlib.repro.statistics import bootstrap_interval, mean_interval, probability_of_improvement
 from paperlib.repro.store import Record, RunStore
