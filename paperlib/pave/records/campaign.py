@@ -5,6 +5,8 @@ What counts as recorded: `paperlib.repro.recording`. The tables say which code r
 
 from __future__ import annotations
 
+import json
+
 import pandas as pd
 import torch
 
@@ -40,11 +42,10 @@ def _kept_files(record: Record) -> dict[str, bytes]:
     return {NETWORKS_FILE: kept_networks(record.file(NETWORKS_FILE), environment, method)}
 
 
+RECORDED_SPEED = paths.data_folder() / "results" / "benchmarks" / "engine_speed.csv"
+
 EXPERIMENTS = ("published", "tenth", "ablations", "combination", "critic_side", "sensitivity", "precision")
 """Experiments that are recorded, all but `tenth` at the published budget."""
-
-AIMED_RATE = 650.0
-"""Locksteps per second that one H200-class GPU is to reach with 25 runs; not measured yet."""
 
 
 def train_missing(experiment: str, store: RunStore) -> None:
@@ -64,27 +65,41 @@ def without_gpu(experiment: str, missing: list[Run]) -> str:
     cell = f"environment={run.environment} algorithm={run.algorithm} method={run.method}"
     return (
         f"{len(missing)} runs of {experiment} are neither recorded nor trained, and there is no GPU. "
-        f"On one they would take about {gpu_hours(missing):.1f} h at the aimed {AIMED_RATE:.0f} locksteps per second "
-        "(not measured). One cell on this machine, in hours: "
-        f"paperlib train {experiment} {cell}"
+        f"They would take {core_hours(missing)}. One cell: paperlib train {experiment} {cell}"
     )
 
 
-def gpu_hours(runs: list[Run]) -> float:
-    """Estimate at the aimed rate: runs of one environment and algorithm take their steps together."""
-    steps = {(run.environment, run.algorithm): run.budget.steps for run in runs}
-    return sum(steps.values()) / AIMED_RATE / 3600
+def core_hours(runs: list[Run]) -> str:
+    """What training these runs takes at the measured rates: five runs to a program, on one core of the CPU named.
+
+    The rates are those that `make bench` measured on this machine, else the recorded ones. Environments without a rate
+    count as Walker2d; methods as Base, or as PAVE where they have a term of PAVE's.
+    """
+    here = paths.tables_folder() / "bench--engine_speed.csv"
+    rates = pd.read_csv(here if here.is_file() else RECORDED_SPEED)
+    wanted = {"program": "engine", "runs": 5, "precision": "float32", "processes": 1}
+    for name, value in wanted.items():
+        rates = rates[rates[name] == value]
+    milliseconds = rates.set_index(["environment", "algorithm", "method"])["ms"]
+
+    def of(run: Run) -> float:
+        method = "pave" if "pave" in run.coefficients.terms() else "base"
+        cell = run.environment, run.algorithm, method
+        return run.budget.steps * milliseconds[cell if cell in milliseconds else ("walker", *cell[1:])]
+
+    hours = sum(map(of, runs)) / 3.6e6
+    cpu = "this machine's CPU" if here.is_file() else json.loads(RECORDED_SPEED.with_suffix(".json").read_text())["cpu"]
+    return f"about {hours:,.0f} hours on one core of {cpu}, by measured rates"
 
 
 def report() -> str:
-    """The grid of recorded, running and missing cells with the estimated GPU hours."""
+    """The grid of recorded, running and missing cells with the hours that these take."""
     parts = []
     for experiment in EXPERIMENTS:
         missing = not_recorded(paper_runs(experiment))
         parts.append(f"{experiment}, at {_budget(experiment)}: recorded of wanted\n{grid(experiment).to_string()}")
         if missing:
-            hours = f"about {gpu_hours(missing):.1f} GPU hours at the aimed {AIMED_RATE:.0f} locksteps per second"
-            parts.append(f"{len(missing)} runs missing, {hours} (not measured)")
+            parts.append(f"{len(missing)} runs missing: {core_hours(missing)}")
     running = [note["label"] for note in notes(paths.runs_folder()) if note["label"].endswith("runs")]
     if running:
         parts.append("under way or interrupted: " + "; ".join(running))
