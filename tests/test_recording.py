@@ -194,7 +194,7 @@ def test_without_a_gpu_nothing_is_trained_and_it_is_said_what_it_would_take(runs
     assert (
         f"{len(runs)} runs of tiny" in said
         and "paperlib train tiny environment=pendulum algorithm=sac method=base" in said
-        and "not measured" in said
+        and "by measured rates" in said
     )
     for run in runs:
         finish(store, run)
@@ -211,8 +211,18 @@ def test_with_a_gpu_only_what_is_missing_is_trained(runs, store, monkeypatch):
     assert trained == runs[1:]
 
 
-def test_hours_count_an_environment_and_algorithm_once(runs):
-    assert campaign.gpu_hours(runs) == pytest.approx(2 * 100 / campaign.AIMED_RATE / 3600)
+def test_the_hours_that_are_left_come_from_measured_rates_of_the_nearest_kind(runs, monkeypatch, tmp_path):
+    rates = pd.read_csv(campaign.RECORDED_SPEED)
+    rates["ms"] = 1.0
+    rates.loc[(rates["environment"] == "pendulum") & (rates["program"] == "engine"), "ms"] = 3.6e6 / 100
+    rates.to_csv(tmp_path / "bench--engine_speed.csv")
+    assert "on one core of AMD EPYC" in campaign.core_hours(runs)
+    monkeypatch.setattr(paths, "tables_folder", lambda: tmp_path)
+    of_pendulum = [run for run in runs if run.environment == "pendulum"]
+    told = f"about {len(of_pendulum)} hours on one core of this machine's CPU, by measured rates"
+    assert campaign.core_hours(of_pendulum) == told
+    others = [run for run in runs if run.environment != "pendulum"]
+    assert campaign.core_hours(others).startswith("about 0 hours")
 
 
 def run_command(monkeypatch, *arguments):
@@ -283,4 +293,4 @@ def test_the_status_report_has_the_grid_and_the_hours(runs, store, monkeypatch):
     finish(store, runs[0])
     list(record("tiny", store))
     report = campaign.report()
-    assert "1 of 2" in report and f"{len(runs) - 1} runs missing" in report and "GPU hours" in report
+    assert "1 of 2" in report and f"{len(runs) - 1} runs missing: about" in report
