@@ -7,9 +7,8 @@ import pandas as pd
 import pytest
 
 from paperlib.lipschitz import GaussianPolicy, MDPConstants, PolynomialFeatures
-from paperlib.lipschitz.simulation import ascent as module
+from paperlib.lipschitz.rules import AGSS, LIPSCHITZ_RULES, MSS_MLC, RULES, LargestGuarantee
 from paperlib.lipschitz.simulation.ascent import (
-    RULES,
     Ascent,
     Estimate,
     Problem,
@@ -78,10 +77,27 @@ def test_the_rule_with_the_largest_guarantee_is_never_below_the_two_it_chooses_f
     assert np.array_equal(take_step(PROBLEM, "largest_guarantee", theta, gradient).guarantee, both)
 
 
+def test_a_rule_is_known_by_its_name_and_says_where_it_is_from():
+    assert [name for name, rule in RULES.items() if rule.name != name] == []
+    sources = {name: rule.source for name, rule in RULES.items()}
+    assert sources["agss"] == "equation (23)" and sources["mss_mlc"].endswith("equation (22)")
+    assert all(sources.values())
+
+
+def test_the_larger_guarantee_is_taken_run_by_run_and_the_first_rule_where_they_are_equal():
+    gradient = np.array([[1.0, 0.0], [1.0, 0.0]])
+    lipschitz = np.array([[1e-6, 1e-6], [1e6, 1e6]])
+    chosen = LargestGuarantee("both", (MSS_MLC, AGSS))(MDP, POLICY, gradient, lipschitz)
+    several, one = (rule(MDP, POLICY, gradient, lipschitz) for rule in (MSS_MLC, AGSS))
+    assert np.array_equal(chosen.update, [several.update[0], one.update[1]])
+    twice = LargestGuarantee("same", (MSS_MLC, MSS_MLC))(MDP, POLICY, gradient, lipschitz)
+    assert np.array_equal(twice.step_sizes, several.step_sizes)
+
+
 def test_lipschitz_rules_stay_where_there_is_no_margin_and_agss_goes_on():
     steep = np.array([[0.0, 9.0], [0.0, 0.1]])
     gradient = np.ones((2, 2))
-    for rule in module.LIPSCHITZ_RULES:
+    for rule in LIPSCHITZ_RULES:
         step = take_step(PROBLEM, rule, steep, gradient)
         assert step.margin[0] < 0 < step.margin[1]
         assert (step.update[0] == 0).all() and (step.update[1] != 0).all()

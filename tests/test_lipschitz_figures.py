@@ -3,7 +3,7 @@
 import pytest
 
 from paperlib.lipschitz.figures import RULE_COLOURS, RULE_LABELS, rule_style
-from paperlib.lipschitz.simulation.ascent import RULES
+from paperlib.lipschitz.rules import RULES
 
 
 def test_every_rule_has_its_own_name_and_colour():

@@ -17,7 +17,8 @@ from pathlib import Path
 import numpy as np
 
 from paperlib.lipschitz.constants import NotAContraction, contraction_margin
-from paperlib.lipschitz.simulation.ascent import RULES, Ascent, Problem, ascend, recorded_iterations
+from paperlib.lipschitz.rules import RULES
+from paperlib.lipschitz.simulation.ascent import Ascent, Problem, ascend, recorded_iterations
 from paperlib.lipschitz.simulation.domains import Domain, MassSpringDamper, ShipSteering
 from paperlib.lipschitz.simulation.gpomdp import SimulatedReturns
 from paperlib.repro.code_revision import code_revision

@@ -13,7 +13,7 @@ RULE_LABELS = {
     "agss": "AGSS",
     "largest_guarantee": "larger guarantee (ours)",
 }
-"""Every rule of `paperlib.lipschitz.simulation.ascent.RULES` as figures and tables name it."""
+"""Every rule of `paperlib.lipschitz.rules.RULES` as figures and tables name it."""
 
 RULE_COLOURS = colours([*RULE_LABELS])
 

@@ -15,13 +15,10 @@ import pandas as pd
 
 from paperlib.lipschitz.constants import MDPConstants, PolicyConstants, contraction_margin, gradient_lipschitz
 from paperlib.lipschitz.policies import GaussianPolicy
-from paperlib.lipschitz.step_sizes import agss, mss_mlc, sss_mlc, sss_slc
+from paperlib.lipschitz.rules import RULES
+from paperlib.lipschitz.step_sizes import mss_mlc, sss_mlc
 from paperlib.repro import sealed_file
 from paperlib.repro.code_revision import code_revision
-
-LIPSCHITZ_RULES = {"sss_slc": sss_slc, "sss_mlc": sss_mlc, "mss_mlc": mss_mlc}
-RULES = (*LIPSCHITZ_RULES, "agss", "largest_guarantee")
-"""`largest_guarantee` is ours: at each iteration MSS-MLC or AGSS, whichever guarantees more (as Section 7 proposes)."""
 
 CHECKPOINT_FILE = "ascent.npz"
 
@@ -79,13 +76,12 @@ def take_step(problem: Problem, rule: str, theta: np.ndarray, gradient: np.ndarr
     constants = problem.policy.constants(theta)
     margin = contraction_margin(problem.mdp, constants)
     lipschitz = _gradient_lipschitz_where(margin > 0, problem.mdp, constants)
-    if rule == "agss":
-        chosen = _agss(problem, gradient)
-    elif rule == "largest_guarantee":
-        chosen = _larger(_lipschitz_step("mss_mlc", gradient, lipschitz), _agss(problem, gradient))
-    else:
-        chosen = _lipschitz_step(rule, gradient, lipschitz)
-    return Step(*chosen, constants.state, margin, lipschitz)
+    chosen = RULES[rule](problem.mdp, problem.policy, gradient, lipschitz)
+    sizes = chosen.step_sizes
+    # One step size is itself, however many parameters repeat it; of several the 2-norm.
+    one = (sizes == sizes[:, :1]).all(axis=1)
+    size = np.where(one, sizes[:, 0], np.linalg.norm(sizes, axis=1))
+    return Step(chosen.update, size, chosen.guaranteed_improvement, constants.state, margin, lipschitz)
 
 
 def _gradient_lipschitz_where(mask: np.ndarray, mdp: MDPConstants, policy: PolicyConstants) -> np.ndarray:
@@ -95,46 +91,6 @@ def _gradient_lipschitz_where(mask: np.ndarray, mdp: MDPConstants, policy: Polic
         fields = (getattr(policy, name)[mask] for name in PolicyConstants.__dataclass_fields__)
         result[mask] = gradient_lipschitz(mdp, PolicyConstants(*fields))
     return result
-
-
-class _Chosen(NamedTuple):
-    update: np.ndarray
-    step_size: np.ndarray
-    guarantee: np.ndarray
-
-
-def _lipschitz_step(rule: str, gradient: np.ndarray, lipschitz: np.ndarray) -> _Chosen:
-    runs = len(gradient)
-    update, size, guarantee = np.zeros_like(gradient), np.zeros(runs), np.zeros(runs)
-    can = np.isfinite(lipschitz).all(axis=1)
-    if can.any():
-        step = LIPSCHITZ_RULES[rule](gradient[can], lipschitz[can])
-        update[can], guarantee[can] = step.update, step.guaranteed_improvement
-        several = rule == "mss_mlc"
-        size[can] = np.linalg.norm(step.step_sizes, axis=1) if several else step.step_sizes[:, 0]
-    return _Chosen(update, size, guarantee)
-
-
-def _agss(problem: Problem, gradient: np.ndarray) -> _Chosen:
-    policy = problem.policy
-    step = agss(
-        gradient,
-        discount=problem.mdp.discount,
-        standard_deviation=policy.standard_deviation,
-        action_volume=policy.action_high - policy.action_low,
-        reward_bound=problem.mdp.reward_bound,
-        feature_bound=policy.largest_feature,
-    )
-    return _Chosen(step.update, step.step_sizes[:, 0], step.guaranteed_improvement)
-
-
-def _larger(first: _Chosen, second: _Chosen) -> _Chosen:
-    take_first = first.guarantee >= second.guarantee
-    return _Chosen(
-        np.where(take_first[:, None], first.update, second.update),
-        np.where(take_first, first.step_size, second.step_size),
-        np.where(take_first, first.guarantee, second.guarantee),
-    )
 
 
 @dataclass
@@ -234,7 +190,7 @@ class Ascent:
         self._estimate = returns.estimate(following, state.iteration + 1)
         realised = self._estimate.score - returns.score(state.theta, state.iteration + 1)
         _sum_up(state, state.iteration * 10 // self.iterations, gradient, score, realised, step)
-        _note_stops(state, step, self.rule in LIPSCHITZ_RULES)
+        _note_stops(state, step, RULES[self.rule].needs_a_margin)
         if state.iteration in self._record_at:
             state.trace.append(_trace_row(state, gradient, score, realised, step))
         state.theta = following

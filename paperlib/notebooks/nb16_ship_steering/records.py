@@ -8,7 +8,7 @@ import numpy as np
 from scipy.stats import spearmanr
 
 from paperlib.lipschitz.figures import RULE_LABELS
-from paperlib.lipschitz.simulation.ascent import LIPSCHITZ_RULES
+from paperlib.lipschitz.rules import LIPSCHITZ_RULES
 from paperlib.lipschitz.simulation.domains import ShipSteering
 from paperlib.notebooks.shared.ascents import Ascents, better, improvements
 from paperlib.notebooks.shared.mean_policy import mean_action, noiseless
