@@ -1,5 +1,6 @@
 """What every committed notebook has: parameters, short cells, outputs without errors, a picture."""
 
+import re
 from pathlib import Path
 
 import nbformat
@@ -37,6 +38,14 @@ class TestNotebook:
         outputs = [output for cell in code_cells(path) for output in cell.outputs]
         assert outputs
         assert not [output for output in outputs if output.output_type == "error"]
+
+    def test_shows_no_path_of_the_machine_it_was_executed_on(self, path):
+        shown = []
+        for output in (output for cell in code_cells(path) for output in cell.outputs):
+            shown.append(output.get("text", ""))
+            shown += [text for kind, text in output.get("data", {}).items() if kind.startswith("text/")]
+        absolute = re.compile(r"(Posix|Windows)Path|/(home|root|tmp|Users)/|/(build|paperlib|notebooks)/")
+        assert [text for text in shown if absolute.search(text)] == []
 
     def test_shows_a_picture(self, path):
         outputs = [output for cell in code_cells(path) for output in cell.outputs]
