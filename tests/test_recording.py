@@ -46,6 +46,7 @@ def runs(tmp_path, monkeypatch):
     published = paths.data_folder() / "published"
     shutil.copytree(published, tmp_path / "published")
     shutil.copy(paths.data_folder() / "environments.yaml", tmp_path)
+    shutil.copytree(paths.data_folder() / "results" / "benchmarks", tmp_path / "results" / "benchmarks")
     (tmp_path / "experiments").mkdir()
     (tmp_path / "experiments" / "tiny.yaml").write_text(yaml.safe_dump(DEFINITION))
     monkeypatch.setattr(paths, "data_folder", lambda: tmp_path)
@@ -212,7 +213,7 @@ def test_with_a_gpu_only_what_is_missing_is_trained(runs, store, monkeypatch):
 
 
 def test_the_hours_that_are_left_come_from_measured_rates_of_the_nearest_kind(runs, monkeypatch, tmp_path):
-    rates = pd.read_csv(campaign.RECORDED_SPEED)
+    rates = pd.read_csv(DATA / "results" / "benchmarks" / "engine_speed.csv")
     rates["ms"] = 1.0
     rates.loc[(rates["environment"] == "pendulum") & (rates["program"] == "engine"), "ms"] = 3.6e6 / 100
     monkeypatch.setattr(paths, "tables_folder", lambda: tmp_path)
@@ -245,7 +246,7 @@ def test_finished_runs_are_recorded_by_name(runs, store, monkeypatch, capsys):
     monkeypatch.setattr(campaign, "EXPERIMENTS", ())
     finish(store, runs[0])
     assert run_command(monkeypatch, "record", "tiny", "--from", str(store.root)) == 0
-    assert "recorded: Run(experiment='tiny', environment='pendulum'" in capsys.readouterr().out
+    assert f"recorded: tiny, pendulum sac base, seed {runs[0].seed}\n" in capsys.readouterr().out
     assert not_recorded(runs) == runs[1:]
 
 

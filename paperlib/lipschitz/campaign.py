@@ -21,11 +21,9 @@ def paper_runs(experiment: str) -> list[Run]:
 
 
 def make(runs: list[Run], store: RunStore, workers: int = 1) -> list[Record]:
-    """The records of runs of either kind, in order; what the store lacks is run first."""
-    cells = [run for run in runs if isinstance(run, LQGCell)]
-    ascents = [run for run in runs if not isinstance(run, LQGCell)]
-    made = iter(run_lqg(cells, store, workers=workers)), iter(run_step_sizes(ascents, store, workers=workers))
-    return [next(made[0] if isinstance(run, LQGCell) else made[1]) for run in runs]
+    """The records of runs of one experiment, in order; what the store lacks is run first."""
+    run_them = run_lqg if runs and isinstance(runs[0], LQGCell) else run_step_sizes
+    return run_them(runs, store, workers=workers)
 
 
 def recorded_or_run(experiment: str, profile: str, *, workers: int = 1) -> list[Record]:

@@ -53,6 +53,11 @@ class Run:
         """The algorithm, "td3" or "sac"."""
         return self.settings.algorithm
 
+    @property
+    def name(self) -> str:
+        """As in "pendulum td3 base, seed 178132"."""
+        return f"{self.environment} {self.algorithm} {self.method}, seed {self.seed}"
+
     def spec(self) -> dict:
         """What names the run in the store: all that decides its numbers.
 

@@ -56,6 +56,11 @@ class PeerRun:
 
     experiment = "peer"
 
+    @property
+    def name(self) -> str:
+        """As in "pendulum td3 base, seed 178132"."""
+        return f"{self.environment} {self.algorithm} {self.method}, seed {self.seed}"
+
     def spec(self) -> dict:
         """What names the run in the store."""
         coefficients = published_coefficients(self.method, self.algorithm, self.environment)

@@ -27,6 +27,10 @@ class Run(Protocol):
     def experiment(self) -> str:
         """Name of the file under data/experiments that asks for it."""
 
+    @property
+    def name(self) -> str:
+        """What people call it within its experiment."""
+
     def spec(self) -> dict:
         """What names the run in a store."""
 

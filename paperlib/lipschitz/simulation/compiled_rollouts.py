@@ -27,8 +27,6 @@ BASELINES = ("none", "own", "leave_one_out")
 or for each episode that of the others (which does not).
 """
 
-_NEAR = 8.5  # deviations from a limit at which the truncated policy's mean is the plain one's to rounding
-
 
 @_compile
 def _clip(value, low, high):
@@ -47,7 +45,7 @@ def _act(z, action, score, policy, table):
             action[e] = _clip(action[e] + sigma * z[e], low, high)
             score[e] = z[e] / sigma
         return
-    near, over = _NEAR * sigma, 1 / (sigma * sigma)
+    over = 1 / (sigma * sigma)
     lowest, highest, outside = np.inf, -np.inf, 0
     for e in range(z.size):
         mean = action[e]
@@ -61,8 +59,7 @@ def _act(z, action, score, policy, table):
                 mean = action[e] - sigma * z[e]
                 action[e] = compiled_redraw(mean, z[e], sigma, low, high)
                 score[e] = (action[e] - mean) * over
-    if lowest - low < near or high - highest < near:
-        subtract_offsets(score, action, lowest, highest, sigma, low, high, table)
+    subtract_offsets(score, action, lowest, highest, sigma, low, high, table)
 
 
 @_compile

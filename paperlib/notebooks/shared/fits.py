@@ -16,11 +16,11 @@ from paperlib.notebooks.shared.transitions import Transitions
 from paperlib.pave.closed_form import closed_form_pave
 from paperlib.pave.engine.checkpoints import TrainedNetworks
 from paperlib.pave.engine.networks import StackedMLP
-from paperlib.pave.engine.settings import published_settings
+from paperlib.pave.engine.settings import Coefficients, published_settings
 from paperlib.pave.example_critics import NetworkCritic
 
 BATCH = 64
-SIGMA, DELTA = 0.01, 1.0  # published
+SIGMA, DELTA = Coefficients().sigma, Coefficients().delta
 
 
 class Weights(NamedTuple):

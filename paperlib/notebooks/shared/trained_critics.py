@@ -11,8 +11,7 @@ from torch import Tensor, nn
 
 from paperlib.pave.engine.evaluation import play_episodes
 from paperlib.pave.example_critics import NetworkCritic, trained_networks
-
-_NAMES = {"base": "Base", "pave": "PAVE"}
+from paperlib.pave.figures.names import method_name
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,5 +65,5 @@ def trained_critics(*, episodes: int) -> list[TrainedCritic]:
         )
         policy = nn.Sequential(*networks.actor, nn.Tanh()).double()
         critic = NetworkCritic(networks.critics[0])
-        critics.append(TrainedCritic(environment, _NAMES[method], policy, critic, states, actions))
+        critics.append(TrainedCritic(environment, method_name(method), policy, critic, states, actions))
     return critics

@@ -113,7 +113,7 @@ class ActorCritic:
             actions=self.streams.normal("actions", size, d_a) if self.needs_action_noise else None,
             states=self.streams.normal("mpr", size, d_s) if pave else None,
             probes=draw_probes("probes", size, d_a) if pave else None,
-            near=self.streams.normal("caps", size, d_s) if near else None,
+            near=self.streams.normal("caps", size, d_s) if near else None,  # the name decides the numbers: it stays
         )
 
     def _own_terms(self) -> list[actor_terms.ActorTerm]:

@@ -40,10 +40,8 @@ def learning_curves(evaluations: pd.DataFrame, quantities: Mapping[str, str], *,
         quantities: column of the table to axis label.
         log: quantities drawn on a logarithmic axis.
     """
-    algorithms, styles = (
-        list(dict.fromkeys(evaluations["algorithm"])),
-        _styles(list(dict.fromkeys(evaluations["method"]))),
-    )
+    algorithms = list(dict.fromkeys(evaluations["algorithm"]))
+    styles = _styles(list(dict.fromkeys(evaluations["method"])))
     shape = len(quantities), len(algorithms)
     figure, axes = plt.subplots(
         *shape, figsize=(max(4.8 * shape[1], 7.5), 2.1 * shape[0] + 0.6), sharex="col", squeeze=False

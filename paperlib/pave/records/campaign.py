@@ -42,8 +42,6 @@ def _kept_files(record: Record) -> dict[str, bytes]:
     return {NETWORKS_FILE: kept_networks(record.file(NETWORKS_FILE), environment, method)}
 
 
-RECORDED_SPEED = paths.data_folder() / "results" / "benchmarks" / "engine_speed.csv"
-
 EXPERIMENTS = ("published", "tenth", "ablations", "combination", "critic_side", "sensitivity", "precision")
 """Experiments that are recorded, all but `tenth` at the published budget."""
 
@@ -76,7 +74,8 @@ def core_hours(runs: list[Run]) -> str:
     count as Walker2d; methods as Base, or as PAVE where they have a term of PAVE's.
     """
     here = paths.tables_folder() / "bench--engine_speed.csv"
-    rates = pd.read_csv(here if here.is_file() else RECORDED_SPEED)
+    recorded_rates = paths.data_folder() / "results" / "benchmarks" / "engine_speed.csv"
+    rates = pd.read_csv(here if here.is_file() else recorded_rates)
     wanted = {"program": "engine", "runs": 5, "precision": "float32", "processes": 1}
     for name, value in wanted.items():
         rates = rates[rates[name] == value]
@@ -88,7 +87,7 @@ def core_hours(runs: list[Run]) -> str:
         return run.budget.steps * milliseconds[cell if cell in milliseconds else ("walker", *cell[1:])]
 
     hours = sum(map(of, runs)) / 3.6e6
-    cpu = "this machine's CPU" if here.is_file() else json.loads(RECORDED_SPEED.with_suffix(".json").read_text())["cpu"]
+    cpu = "this machine's CPU" if here.is_file() else json.loads(recorded_rates.with_suffix(".json").read_text())["cpu"]
     return f"about {hours:,.0f} hours on one core of {cpu}, by measured rates"
 
 
