@@ -69,7 +69,7 @@ def test_beyond_the_horizon_lies_the_stated_share():
 @pytest.mark.parametrize("profile", ["smoke", "quick", "paper"])
 def test_every_profile_can_be_loaded(profile):
     cells = load_lqg(profile)
-    assert len({cell.name for cell in cells}) == len(cells)
+    assert len({cell.label for cell in cells}) == len(cells)
     assert (len(cells), cells[0].runs) == (45, 10) or profile != "paper"
 
 

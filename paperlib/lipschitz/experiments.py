@@ -64,7 +64,7 @@ class StepSizeRun:
         return without_defaults(self) | {"code": _code()}
 
     @property
-    def name(self) -> str:
+    def label(self) -> str:
         """As in "c1, agss"."""
         return f"{self.cell}, {self.rule}"
 

@@ -64,7 +64,7 @@ class LQGCell:
         return LQG(self.a, discount=self.discount, standard_deviation=self.standard_deviation, **limits)
 
     @property
-    def name(self) -> str:
+    def label(self) -> str:
         """As in "A = 0.1, gamma = 0.9, sigma = 0.5"."""
         return f"A = {self.a:g}, gamma = {self.discount:g}, sigma = {self.standard_deviation:g}"
 
@@ -93,7 +93,7 @@ def load_lqg(profile: str) -> list[LQGCell]:
 def _require_margin(cell: LQGCell) -> None:
     margin = 1 - cell.discount * abs(cell.a) * (1 + abs(cell.start))
     if margin <= 0:
-        raise NotAContraction(f"{cell.name}: the contraction margin at the start {cell.start:g} is {margin:.4g}")
+        raise NotAContraction(f"{cell.label}: the contraction margin at the start {cell.start:g} is {margin:.4g}")
 
 
 def run_lqg(cells: Sequence[LQGCell], store: RunStore, *, workers: int = 1) -> list[Record]:
@@ -134,7 +134,7 @@ def _limit(cell: LQGCell, table: StepTable, rows: list[dict]) -> int:
 
 def _one_run(cell: LQGCell, rule: str, run: int, table: StepTable, limit: int, store: RunStore) -> int:
     folder = store.work_folder(cell.spec())
-    progress = Progress(f"lqg {cell.name}, {rule}, run {run + 1} of {cell.runs}", limit, folder)
+    progress = Progress(f"lqg {cell.label}, {rule}, run {run + 1} of {cell.runs}", limit, folder)
     return estimated_iterations(
         cell.domain(),
         table,

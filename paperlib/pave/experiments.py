@@ -54,7 +54,7 @@ class Run:
         return self.settings.algorithm
 
     @property
-    def name(self) -> str:
+    def label(self) -> str:
         """As in "pendulum td3 base, seed 178132"."""
         return f"{self.environment} {self.algorithm} {self.method}, seed {self.seed}"
 

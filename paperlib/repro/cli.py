@@ -260,7 +260,7 @@ def _record(options: argparse.Namespace) -> int:
     for experiment in options.experiments:
         campaign = recording.campaign_of(experiment)
         for run in recording.record_finished(campaign.runs(experiment), source, campaign.keep_files):
-            print(f"recorded: {experiment}, {run.name}", flush=True)
+            print(f"recorded: {experiment}, {run.label}", flush=True)
     for campaign in dict.fromkeys(recording.campaign_of(name) for name in options.experiments):
         print(campaign.report())
     return 0

@@ -28,8 +28,8 @@ class Run(Protocol):
         """Name of the file under data/experiments that asks for it."""
 
     @property
-    def name(self) -> str:
-        """What people call it within its experiment."""
+    def label(self) -> str:
+        """What people call it within its experiment; its name in a store is made from the specification."""
 
     def spec(self) -> dict:
         """What names the run in a store."""
