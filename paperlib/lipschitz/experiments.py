@@ -1,13 +1,14 @@
 """Step-size experiments: what a file under data/experiments asks for, and running what the run store lacks.
 
-A file names a domain, cells (parameters of the domain, the constants that the rules are given, and `paper`, a budget of
-its own at that profile), rules, the start of the ascent, a seed, and for each profile the runs, episodes, steps,
+A file names a domain, cells (parameters of the domain, the constants that the rules are given, `rules` where it is not
+all of them, and `paper`, a budget of its own at that profile), rules, the start of the ascent, a seed, and for each profile the runs, episodes, steps,
 iterations and recorded iterations. Rules of one cell run side by side on the same random numbers.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import sys
 import time
 from collections.abc import Sequence
@@ -40,7 +41,7 @@ class StepSizeRun:
 
     transition: L_P as assumed, in place of the derived one. metric_rate: measure states in the Lyapunov metric in which
     the flow contracts at this rate, and derive all constants there. start: every component of the first parameters.
-    baseline: one of `gpomdp.BASELINES`.
+    baseline: one of `gpomdp.BASELINES`. audit_every: see `Ascent`.
     """
 
     experiment: str
@@ -58,6 +59,7 @@ class StepSizeRun:
     recorded: int
     seed: int
     baseline: str = "own"
+    audit_every: int = 1
 
     def spec(self) -> dict:
         """What names the runs in the store; a field that is added with a default renames none."""
@@ -99,7 +101,8 @@ def load_step_sizes(name: str, profile: str) -> list[StepSizeRun]:
     on a rule that is not one, impossible parameters, and NotAContraction if a cell has no positive margin at the start.
     """
     definition = load_definition(name, KIND, profile)
-    if unknown := set(definition["rules"]) - set(RULES):
+    named = itertools.chain(definition["rules"], *(cell.get("rules", ()) for cell in definition["cells"].values()))
+    if unknown := set(named) - set(RULES):
         raise ValueError(f"{name}.yaml asks for unknown rules: {', '.join(sorted(unknown))}")
     budget = definition["profiles"][profile] | {name: definition[name] for name in _SHARED if name in definition}
     asked = [
@@ -108,7 +111,7 @@ def load_step_sizes(name: str, profile: str) -> list[StepSizeRun]:
             values.get("metric_rate"), **budget | values.get(profile, {}),
         )
         for cell, values in definition["cells"].items()
-        for rule in definition["rules"]
+        for rule in values.get("rules", definition["rules"])
     ]  # fmt: skip
     for run in asked:
         _require_margin(run)
@@ -165,5 +168,6 @@ def _ascent(run: StepSizeRun, folder: Path) -> Ascent:
         np.full((run.runs, problem.policy.features.dimension), run.start),
         run.iterations,
         record_at=recorded_iterations(run.iterations, run.recorded),
+        audit_every=run.audit_every,
         work_folder=folder,
     )

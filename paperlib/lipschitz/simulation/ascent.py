@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -55,12 +56,13 @@ class Problem:
 
 @dataclass(frozen=True, eq=False)
 class Step:
-    """One iteration of R runs: update (R, d), step_size (R,) (2-norm over parameters for MSS-MLC), guarantee (R,),
-    policy_constant L_pi (R,), margin (R,), and of runs with a positive margin the constants (R, d) of the gradient's
-    components (NaN elsewhere).
+    """One iteration of R runs: update (R, d), step_sizes alpha of its components (R, d), step_size (R,) (their 2-norm
+    for MSS-MLC), guarantee (R,), policy_constant L_pi (R,), margin (R,), and of runs with a positive margin the
+    constants (R, d) of the gradient's components (NaN elsewhere).
     """
 
     update: np.ndarray
+    step_sizes: np.ndarray
     step_size: np.ndarray
     guarantee: np.ndarray
     policy_constant: np.ndarray
@@ -81,7 +83,7 @@ def take_step(problem: Problem, rule: str, theta: np.ndarray, gradient: np.ndarr
     # One step size is itself, however many parameters repeat it; of several the 2-norm.
     one = (sizes == sizes[:, :1]).all(axis=1)
     size = np.where(one, sizes[:, 0], np.linalg.norm(sizes, axis=1))
-    return Step(chosen.update, size, chosen.guaranteed_improvement, constants.state, margin, lipschitz)
+    return Step(chosen.update, sizes, size, chosen.guaranteed_improvement, constants.state, margin, lipschitz)
 
 
 def _gradient_lipschitz_where(mask: np.ndarray, mdp: MDPConstants, policy: PolicyConstants) -> np.ndarray:
@@ -117,20 +119,20 @@ class AscentResult(NamedTuple):
 
 
 def recorded_iterations(iterations: int, count: int) -> np.ndarray:
-    """`count` iterations from the first to the last, evenly spaced, and 1, 2, 5, 10, 20, 50 ...: ascending.
-
-    The second kind is the same whatever the number of iterations, so that short runs can be laid beside long ones.
+    """`count` iterations or a few less, evenly spaced from the first, and the last; before the second of these also
+    1, 2, 5, 10, 20, 50 ...: ascending.
     """
-    decades = 10 ** np.arange(len(str(iterations)))
-    early = np.outer([1, 2, 5], decades).ravel()
-    even = np.linspace(0, iterations - 1, min(count, iterations)).round().astype(int)
-    return np.union1d(even, early[early < iterations])
+    spacing = math.ceil(iterations / max(count - 1, 1))
+    early = np.outer([1, 2, 5], 10 ** np.arange(len(str(iterations)))).ravel()
+    even = np.append(np.arange(0, iterations, spacing), iterations - 1)
+    return np.union1d(even, early[early < min(spacing, iterations)])
 
 
 class Ascent:
     """`iterations` updates of all runs from parameters `start` (R, d) by one rule.
 
     record_at: iterations of which tables `trace` and `curves` have rows.
+    audit_every: of so many updates the improvement of one is measured, besides those of recorded iterations.
     target: tells of theta (R, d) which runs are done (R,); the first such iteration is kept, and when all runs are done
         ascent ends.
     work_folder: where to save every `save_every` iterations, and to go on from.
@@ -144,6 +146,7 @@ class Ascent:
         iterations: int,
         *,
         record_at: Sequence[int],
+        audit_every: int = 1,
         target: Callable[[np.ndarray], np.ndarray] | None = None,
         work_folder: Path | None = None,
         save_every: int = 500,
@@ -152,7 +155,7 @@ class Ascent:
             raise ValueError(f"rule is {rule!r}; choose one of {', '.join(RULES)}")
         self.problem, self.rule, self.iterations, self.target = problem, rule, iterations, target
         self._record_at = set(map(int, record_at))
-        self._save_every = save_every
+        self._audit_every, self._save_every = audit_every, save_every
         self._checkpoint = None if work_folder is None else work_folder / CHECKPOINT_FILE
         self._about = {"kind": "ascent", "rule": rule, "start": np.asarray(start).tolist(), "iterations": iterations}
         self._about["code"] = _code()
@@ -180,16 +183,20 @@ class Ascent:
     def advance(self) -> None:
         """One update of every run.
 
-        The improvement is measured by the random numbers of the next iteration: those of this one chose the update, and
-        would flatter it.
+        The improvement of an audited one is measured by the random numbers of the next iteration: those of this one
+        chose the update, and would flatter it.
         """
         state, returns = self._state, self.problem.returns
         gradient, score = self._estimate
         step = take_step(self.problem, self.rule, state.theta, gradient)
         following = state.theta + step.update
         self._estimate = returns.estimate(following, state.iteration + 1)
-        realised = self._estimate.score - returns.score(state.theta, state.iteration + 1)
-        _sum_up(state, state.iteration * 10 // self.iterations, gradient, score, realised, step)
+        tenth = state.iteration * 10 // self.iterations
+        realised = np.full(len(score), np.nan)
+        if state.iteration in self._record_at or state.iteration % self._audit_every == 0:
+            realised = self._estimate.score - returns.score(state.theta, state.iteration + 1)
+            _audit(state, tenth, realised, step)
+        _sum_up(state, tenth, gradient, score, step)
         _note_stops(state, step, RULES[self.rule].needs_a_margin)
         if state.iteration in self._record_at:
             state.trace.append(_trace_row(state, gradient, score, realised, step))
@@ -206,11 +213,11 @@ class Ascent:
             components, and what MSS-MLC would guarantee there over SSS-MLC (both -1 without a positive margin).
         curves: mean and standard deviation over runs of every quantity of `_trace_row` at recorded iterations, and
             of how many runs (those where the quantity is defined).
-        tenths: means of each run over each tenth of the iterations; `violations` is the share of updates that improved
-            by less than guaranteed, `first_component` of updates in which the first component of gradient and of
-            update is the largest.
-        runs: a row per run: means over all iterations, smallest surplus of the realised over the guaranteed
-            improvement, how often it was negative, first iteration without a positive margin for a rule that needs
+        tenths: means of each run over each tenth of the iterations; `violations` is the share of audited updates that
+            improved by less than guaranteed (NaN if none was audited), `first_component` of updates in which the first
+            component of gradient and of update is the largest.
+        runs: a row per run: means over all iterations, how many updates were audited, the smallest surplus of the
+            realised over the guaranteed improvement, how often it was negative, first iteration without a positive margin for a rule that needs
             one and first iteration on target (-1: never), and the parameters at the end.
         """
         return AscentResult(
@@ -230,14 +237,14 @@ def ascend(ascents: Sequence[Ascent], progress: Callable[[int], None] = lambda u
     return [ascent.result() for ascent in ascents]
 
 
-_SUMMED = ("score", "step_size", "policy_constant", "margin", "violations", "first_component")
+_SUMMED = ("score", "step_size", "policy_constant", "margin", "first_component")
 
 
 def _empty_sums(runs: int) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
     """Sums over all iterations and over tenths of them."""
-    zeros = {name: np.zeros(runs) for name in ("violations", "updates")}
+    zeros = {name: np.zeros(runs) for name in ("violations", "audited")}
     never = {name: np.full(runs, -1.0) for name in ("stopped", "reached")}
-    tenths = {name: np.zeros((10, runs)) for name in (*_SUMMED, "iterations")}
+    tenths = {name: np.zeros((10, runs)) for name in (*_SUMMED, "iterations", "violations", "audited")}
     return zeros | never | {"smallest_surplus": np.full(runs, np.inf)}, tenths
 
 
@@ -247,16 +254,18 @@ def _note_target(state: _State, target: Callable[[np.ndarray], np.ndarray] | Non
         state.sums["reached"][first_time] = state.iteration
 
 
-def _sum_up(
-    state: _State, tenth: int, gradient: np.ndarray, score: np.ndarray, realised: np.ndarray, step: Step
-) -> None:
+def _audit(state: _State, tenth: int, realised: np.ndarray, step: Step) -> None:
+    """Count updates, of runs that moved, that improved by less than guaranteed."""
     surplus, sums, moved = realised - step.guarantee, state.sums, step.step_size > 0
-    violated = moved & (surplus < 0)
-    sums["updates"] += moved
-    sums["violations"] += violated
     sums["smallest_surplus"] = np.where(moved, np.minimum(sums["smallest_surplus"], surplus), sums["smallest_surplus"])
+    for name, counted in (("audited", moved), ("violations", moved & (surplus < 0))):
+        sums[name] += counted
+        state.tenths[name][tenth] += counted
+
+
+def _sum_up(state: _State, tenth: int, gradient: np.ndarray, score: np.ndarray, step: Step) -> None:
     first = [np.abs(vector).argmax(axis=1) == 0 for vector in (gradient, step.update)]
-    values = score, step.step_size, step.policy_constant, step.margin, violated, first[0] & first[1]
+    values = score, step.step_size, step.policy_constant, step.margin, first[0] & first[1]
     for name, value in zip(_SUMMED, values, strict=True):
         state.tenths[name][tenth] += value
     state.tenths["iterations"][tenth] += 1
@@ -281,7 +290,8 @@ def _trace_row(state: _State, gradient: np.ndarray, score: np.ndarray, realised:
         "mss_over_sss_mlc": advantage,
         "lipschitz_norm": np.linalg.norm(step.lipschitz, axis=1),
         "gradient_norm": np.linalg.norm(gradient, axis=1),
-        **{f"theta_{i}": state.theta[:, i] for i in range(state.theta.shape[1])},
+        **{f"theta_{i}": column for i, column in enumerate(state.theta.T)},
+        **{f"step_size_{i}": column for i, column in enumerate(step.step_sizes.T)},
     }
 
 
@@ -333,18 +343,22 @@ def _tenths_table(state: _State) -> pd.DataFrame:
     for tenth in np.flatnonzero(state.tenths["iterations"].all(axis=1)):
         count = state.tenths["iterations"][tenth]
         means = {name: _short(state.tenths[name][tenth] / count) for name in _SUMMED}
+        audited = state.tenths["audited"][tenth]
+        violations = np.full(len(runs), np.nan)
+        np.divide(state.tenths["violations"][tenth], audited, out=violations, where=audited > 0)
+        means["violations"] = _short(violations)
         parts.append(pd.DataFrame({"run": runs, "tenth": np.full(len(runs), tenth)} | means))
     return pd.concat(parts, ignore_index=True)
 
 
 def _runs_table(state: _State) -> pd.DataFrame:
     sums, tenths, runs = state.sums, state.tenths, len(state.theta)
-    never_moved, done = sums["updates"] == 0, tenths["iterations"].sum(axis=0)
+    never_moved, done = sums["audited"] == 0, tenths["iterations"].sum(axis=0)
     return pd.DataFrame(
         {
             "run": np.arange(runs),
             "iterations": np.full(runs, state.iteration),
-            "updates": sums["updates"].astype(int),
+            "audited": sums["audited"].astype(int),
             "mean_score": tenths["score"].sum(axis=0) / done,
             "mean_step_size": tenths["step_size"].sum(axis=0) / done,
             "smallest_surplus": np.where(never_moved, 0.0, sums["smallest_surplus"]),

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
@@ -32,6 +34,7 @@ class SimulatedReturns:
     seed: int
     baseline: str = "own"
     _kept: dict[tuple[int, int], RandomNumbers] = field(default_factory=dict, init=False, repr=False, compare=False)
+    _made: dict[tuple, Estimate | np.ndarray] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def __post_init__(self):
         for name in ("episodes", "steps"):
@@ -42,14 +45,29 @@ class SimulatedReturns:
 
     def estimate(self, theta: np.ndarray, iteration: int) -> Estimate:
         """Gradient (R, d) and return (R,) at theta (R, d), from the random numbers of an iteration."""
-        start, noise = self._random_numbers(len(theta), iteration)
+        return self._once("estimate", theta, iteration, self._estimate)
+
+    def score(self, theta: np.ndarray, iteration: int) -> np.ndarray:
+        """The return (R,) at theta (R, d), from the random numbers of an iteration."""
+        return self._once("score", theta, iteration, self._score)
+
+    def _once(self, kind: str, theta: np.ndarray, iteration: int, make: Callable) -> Any:
+        """What was made of the same parameters at the same iteration is used again: rules that run side by side often
+        take the same steps.
+        """
+        key = kind, iteration, theta.tobytes()
+        if key not in self._made:
+            for old in [key for key in self._made if key[1] != iteration]:
+                del self._made[old]
+            self._made[key] = make(theta, *self._random_numbers(len(theta), iteration))
+        return self._made[key]
+
+    def _estimate(self, theta: np.ndarray, start: State, noise: np.ndarray) -> Estimate:
         if compiled_rollouts.is_compiled(self.domain):
             return compiled_rollouts.gradient_estimate(self.domain, theta, start, noise, baseline=self.baseline)
         return gradient_estimate(self.domain, theta, start, noise.swapaxes(0, 1), baseline=self.baseline)
 
-    def score(self, theta: np.ndarray, iteration: int) -> np.ndarray:
-        """The return (R,) at theta (R, d), from the random numbers of an iteration."""
-        start, noise = self._random_numbers(len(theta), iteration)
+    def _score(self, theta: np.ndarray, start: State, noise: np.ndarray) -> np.ndarray:
         if compiled_rollouts.is_compiled(self.domain):
             return compiled_rollouts.expected_return(self.domain, theta, start, noise)
         return expected_return(self.domain, theta, start, noise.swapaxes(0, 1))

@@ -45,9 +45,9 @@ class Ascents:
                 rows.append(
                     {
                         "rule": RULE_LABELS[rule],
-                        "updates": int(runs["updates"].sum()),
+                        "updates audited": int(runs["audited"].sum()),
                         "below the guarantee": int(runs["violations"].sum()),
-                        "share": runs["violations"].sum() / max(runs["updates"].sum(), 1),
+                        "share": runs["violations"].sum() / max(runs["audited"].sum(), 1),
                         "smallest surplus": runs["smallest_surplus"].min(),
                         "runs stopped for want of a margin": int((runs["stopped"] >= 0).sum()),
                     }
