@@ -200,27 +200,3 @@ def test_a_value_of_a_step_size_experiment_renames_the_runs_that_use_it_and_no_o
         renamed = [one != other for one, other in zip(before, names(load(profile)), strict=True)]
         uses = uses_of_step_sizes(experiment, path, profile)
         assert renamed == [uses(run) for run in runs], path
-
-
-@pytest.mark.parametrize("experiment", LOADERS)
-def test_the_policy_and_the_baseline_name_runs_where_they_are_not_those_of_the_recorded_ones(
-    experiment, monkeypatch, tmp_path
-):
-    before = names(LOADERS[experiment]("smoke"))
-    definition = copy.deepcopy(DEFINITIONS[experiment])
-    (tmp_path / "experiments").mkdir()
-    monkeypatch.setattr(paths, "data_folder", lambda: tmp_path)
-
-    def after(**changes):
-        file = tmp_path / "experiments" / f"{experiment}.yaml"
-        file.write_text(yaml.safe_dump(definition | changes, sort_keys=False))
-        return names(LOADERS[experiment]("smoke"))
-
-    assert after(baseline="own") == before
-    assert not set(after(baseline="leave_one_out")) & set(before)
-    if experiment == "lqg":
-        assert after(truncated=False) == before and not set(after(truncated=True)) & set(before)
-    else:
-        for cell in definition["cells"].values():
-            cell["parameters"]["truncated"] = True
-        assert not set(after()) & set(before)

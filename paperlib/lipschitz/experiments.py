@@ -58,7 +58,7 @@ class StepSizeRun:
     iterations: int
     recorded: int
     seed: int
-    baseline: str = "own"
+    baseline: str
     audit_every: int = 1
 
     def spec(self) -> dict:
@@ -104,7 +104,7 @@ def load_step_sizes(name: str, profile: str) -> list[StepSizeRun]:
     named = itertools.chain(definition["rules"], *(cell.get("rules", ()) for cell in definition["cells"].values()))
     if unknown := set(named) - set(RULES):
         raise ValueError(f"{name}.yaml asks for unknown rules: {', '.join(sorted(unknown))}")
-    budget = definition["profiles"][profile] | {name: definition[name] for name in _SHARED if name in definition}
+    budget = definition["profiles"][profile] | {name: definition[name] for name in _SHARED}
     asked = [
         StepSizeRun(
             name, definition["domain"], cell, rule, values["parameters"], values.get("transition"),

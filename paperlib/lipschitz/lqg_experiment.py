@@ -21,7 +21,7 @@ from paperlib.lipschitz.simulation.lqg_iterations import (
     tabulate,
 )
 from paperlib.repro.code_revision import code_revision
-from paperlib.repro.definitions import load_definition, without_defaults
+from paperlib.repro.definitions import load_definition
 from paperlib.repro.progress import Progress
 from paperlib.repro.provenance import provenance
 from paperlib.repro.recording import records_of
@@ -51,12 +51,12 @@ class LQGCell:
     longest: int
     limit_over_lipschitz: float
     seed: int
-    truncated: bool = False
-    baseline: str = "own"
+    truncated: bool
+    baseline: str
 
     def spec(self) -> dict:
-        """What names the cell in the store; a field that is added with a default renames none."""
-        return without_defaults(self) | {"rules": list(self.rules), "code": _code()}
+        """What names the cell in the store."""
+        return dataclasses.asdict(self) | {"rules": list(self.rules), "code": _code()}
 
     def domain(self) -> LQG:
         """The LQG of the cell."""
@@ -83,7 +83,7 @@ def load_lqg(profile: str) -> list[LQGCell]:
     budget = dict(definition["profiles"][profile])
     grid = itertools.product(*(budget.pop(name) for name in ("a", "discount", "standard_deviation")))
     named = ("start", "tolerance", "limit_over_lipschitz", "seed", "truncated", "baseline")
-    shared = {name: definition[name] for name in named if name in definition} | budget
+    shared = {name: definition[name] for name in named} | budget
     cells = [LQGCell("lqg", tuple(definition["rules"]), *values, **shared) for values in grid]
     for cell in cells:
         _require_margin(cell)

@@ -246,7 +246,7 @@ def is_compiled(domain: Domain) -> bool:
 
 
 def gradient_estimate(
-    domain: Domain, theta: np.ndarray, start: State, noise: np.ndarray, *, baseline: str = "own"
+    domain: Domain, theta: np.ndarray, start: State, noise: np.ndarray, *, baseline: str = "leave_one_out"
 ) -> Estimate:
     """As `paperlib.lipschitz.simulation.gpomdp.gradient_estimate`, but for the order of the noise, here (R, T, E)."""
     advance, *settings = kernel(domain)

@@ -115,7 +115,7 @@ class LQG(Domain):
     standard_deviation: float = 0.5
     reward_weight: float = 0.5
     limit: float = 2.0
-    truncated: bool = False
+    truncated: bool = True
 
     features = PolynomialFeatures([(1,)])
 
@@ -175,7 +175,7 @@ class MassSpringDamper(Domain):
     position_limit: float = 1.0
     velocity_limit: float = 2.0
     action_limit: float = 3.0
-    truncated: bool = False
+    truncated: bool = True
 
     features = PolynomialFeatures([(0, 0), (1, 0), (0, 1)])
 
@@ -284,7 +284,7 @@ class ShipSteering(Domain):
     interval: float = 25.0
     goal_radius: float = 0.2
     stray_factor: bool = False
-    truncated: bool = False
+    truncated: bool = True
 
     start_at = (2.5, -1.0)
     state_low = (-2.0, -2.0)

@@ -32,7 +32,7 @@ class SimulatedReturns:
     episodes: int
     steps: int
     seed: int
-    baseline: str = "own"
+    baseline: str = "leave_one_out"
     _kept: dict[tuple[int, int], RandomNumbers] = field(default_factory=dict, init=False, repr=False, compare=False)
     _made: dict[tuple, Estimate | np.ndarray] = field(default_factory=dict, init=False, repr=False, compare=False)
 
@@ -87,7 +87,7 @@ class SimulatedReturns:
 
 
 def gradient_estimate(
-    domain: Domain, theta: np.ndarray, start: State, noise: np.ndarray, *, baseline: str = "own"
+    domain: Domain, theta: np.ndarray, start: State, noise: np.ndarray, *, baseline: str = "leave_one_out"
 ) -> Estimate:
     """GPOMDP: sum_t gamma^t E[(r_t - b_t) sum_{k <= t} grad log pi(a_k|s_k)], component by component.
 

@@ -127,7 +127,7 @@ def estimated_iterations(
     seed: tuple[int, ...],
     tolerance: float = 0.01,
     limit: int = 100_000_000,
-    baseline: str = "own",
+    baseline: str = "leave_one_out",
     progress: Callable[[int], None] = lambda iterations: None,
 ) -> int:
     """Updates of one run by GPOMDP until theta is within the tolerance of the optimum; -1 if `limit` are too few.
