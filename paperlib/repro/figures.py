@@ -9,6 +9,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import seaborn as sns
+from IPython.display import display
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -67,6 +68,12 @@ def stacked_bars(counts: pd.DataFrame, colour_of: Mapping[str, object], xlabel: 
     axes.grid(False, axis="y")
     figure.legend(loc="outside upper center", ncols=3, frameon=False, fontsize=9)
     return figure
+
+
+def show(figure: Figure, alt: str) -> None:
+    """Display the figure as the cell's output, with its alternative text, and close it."""
+    display(figure, metadata={"image/png": {"alt": alt}})
+    plt.close(figure)
 
 
 def save(figure: Figure, folder: Path, stem: str, *, vector: bool = True) -> Path:

@@ -64,8 +64,12 @@ class Notebook:
         ]
         tables.show(pd.DataFrame(rows, columns=["claim", "where", "statement", "measured", "holds if"]))
 
-    def save_figure(self, figure: Figure, name: str) -> Path:
-        """Write the figure as PNG and PDF, at profile smoke as PNG alone; returns the path of the PNG."""
+    def save_figure(self, figure: Figure, name: str, alt: str = "") -> Path:
+        """Display the figure and write it as PNG and PDF, at profile smoke as PNG alone; returns the path of the PNG.
+
+        alt: what it shows, in a sentence, for a reader who cannot see it.
+        """
+        figures.show(figure, alt)
         vector = self.profile.name != "smoke"
         return figures.save(figure, paths.figures_folder(), self._stem(name), vector=vector)
 
