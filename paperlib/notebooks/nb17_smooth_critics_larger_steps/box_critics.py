@@ -67,7 +67,7 @@ def projected(gradient: np.ndarray, actions: np.ndarray) -> np.ndarray:
 def random_box_critic(
     rng: np.random.Generator, states: int, actions: int, *, ripple: float = 0.0, quartic: float = 0.0, push: float = 1.0
 ) -> BoxCritic:
-    """A critic with curvatures from 0.5 to 4 in random directions; push: |B|, if large many maximisers are at the border."""
+    """A critic with curvatures from 0.5 to 4 in random directions; push: |B|, large for maximisers at the border."""
     rotation, _ = np.linalg.qr(rng.standard_normal((actions, actions)))
     coupling, waves = rng.standard_normal((2, actions, states))
     return BoxCritic(
