@@ -20,7 +20,7 @@ def critic():
 
 def test_maximisers_are_those_of_a_grid_of_actions(critic):
     rng = np.random.default_rng(0)
-    states, axis = rng.standard_normal((6, 3)), np.linspace(-1, 1, 401)
+    states, axis = 2 * rng.standard_normal((6, 3)), np.linspace(-1, 1, 401)
     actions = np.stack(np.meshgrid(axis, axis), axis=-1).reshape(-1, 2)
     for s, found in zip(states, critic.maximisers(states), strict=True):
         driven = critic.coupling @ s + critic.ripple * np.sin(critic.waves @ s)
