@@ -11,8 +11,12 @@ import numpy as np
 import pandas as pd
 
 from paperlib.lipschitz.step_sizes import mss_mlc, sss_slc
-from paperlib.notebooks.nb13_step_size_rules.algorithm1 import local_solver_guarantee, recursion
-from paperlib.notebooks.nb13_step_size_rules.operation_counts import collect_samples, polynomial_size
+from paperlib.notebooks.nb13_step_size_rules.algorithm1 import local_solver_guarantee
+from paperlib.notebooks.nb13_step_size_rules.operation_counts import (
+    collect_samples,
+    polynomial_size,
+    recursive_steps,
+)
 from paperlib.repro import paths
 from paperlib.repro.provenance import provenance
 
@@ -22,19 +26,20 @@ LARGEST = {"recursion from the prose": 66, "SciPy SLSQP": 100}
 RULES: dict[str, Callable] = {
     "SSS-SLC": sss_slc,
     "MSS-MLC": mss_mlc,
-    "recursion from the prose": recursion,
+    "recursion from the prose": recursive_steps,
     "SciPy SLSQP": local_solver_guarantee,
 }
 
 
-def seconds(function: Callable, budget: float = 0.5) -> float:
-    """Median time of one call, of as many as fit into the budget, at least 3."""
+def seconds(function: Callable, budget: float = 0.5) -> dict[str, float]:
+    """Median and quartiles of the time of one call, over as many as fit into the budget, at least 7."""
     times, started = [], time.perf_counter()
-    while len(times) < 3 or time.perf_counter() - started < budget:
+    while len(times) < 7 or time.perf_counter() - started < budget:
         begun = time.perf_counter()
         function()
         times.append(time.perf_counter() - begun)
-    return float(np.median(times))
+    lower, median, upper = np.quantile(times, [0.25, 0.5, 0.75])
+    return {"seconds": median, "lower_quartile": lower, "upper_quartile": upper, "calls": len(times)}
 
 
 def measure() -> pd.DataFrame:
@@ -44,10 +49,10 @@ def measure() -> pd.DataFrame:
         g, lipschitz = np.random.default_rng(0).random((2, d)) + 0.1
         for name, rule in RULES.items():
             if d <= LARGEST.get(name, d):
-                rows.append({"task": name, "d": d, "seconds": seconds(lambda rule=rule, g=g, b=lipschitz: rule(g, b))})
+                rows.append({"task": name, "d": d} | seconds(lambda rule=rule, g=g, b=lipschitz: rule(g, b)))
     for degree in DEGREES:
         collecting = seconds(lambda degree=degree: collect_samples(degree))
-        rows.append({"task": "collecting the samples", "d": polynomial_size(degree), "seconds": collecting})
+        rows.append({"task": "collecting the samples", "d": polynomial_size(degree)} | collecting)
     return pd.DataFrame(rows)
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from paperlib.lipschitz.step_sizes import improvement_bound, mss_mlc
-from paperlib.notebooks.nb13_step_size_rules import algorithm1, convergence, operation_counts, searches
+from paperlib.notebooks.nb13_step_size_rules import algorithm1, convergence, figures, operation_counts, searches
 from paperlib.notebooks.nb13_step_size_rules.smooth_returns import (
     NORMS,
     random_returns,
@@ -73,6 +73,16 @@ def test_the_hessian_of_the_bound_is_that_of_differences():
 
 def test_the_shape_of_the_bound_is_read_off_a_grid():
     assert [algorithm1.rises_and_falls(phi) for phi in (0.05, 0.3, 0.4)] == ["+-+", "+-+", "+"]
+
+
+def test_the_way_drawn_in_figure_1_leads_from_one_rule_to_the_other():
+    g, bound = np.array([0.9, 0.5, 0.35]), np.array([0.25, 0.6, 0.9])
+    panel = figures.plane_figure(g, bound).axes[1]
+    heights = {line.get_label(): line.get_ydata() for line in panel.lines}
+    first, second = heights["in the plane of |g| and L"], heights["on in the coordinate plane"]
+    assert (np.diff(np.concatenate([first, second])) > -1e-9).all()
+    assert first[0] == pytest.approx(heights["SSS-MLC's guarantee"][0])
+    assert second[-1] == pytest.approx(heights["MSS-MLC's guarantee"][0])
 
 
 def test_a_local_solver_can_end_in_the_wrong_maximum():
