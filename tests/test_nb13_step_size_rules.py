@@ -6,6 +6,7 @@ That a wrong formula loses its verdict is checked in the notebook, beside each c
 import math
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from paperlib.lipschitz.step_sizes import improvement_bound, mss_mlc
@@ -94,6 +95,14 @@ def test_the_counted_algorithms_are_mss_mlc(d):
     g, bound = np.random.default_rng(d).random((2, d)) + 0.1
     for algorithm in (operation_counts.sorted_steps, operation_counts.recursive_steps):
         assert np.allclose(np.asarray(operation_counts.counted(algorithm, g, bound)[1]), mss_mlc(g, bound).update)
+
+
+def test_the_figure_of_times_shows_quartiles_where_they_were_recorded():
+    medians = pd.DataFrame({"task": ["SSS-SLC"] * 2, "d": [3, 21], "seconds": [1e-5, 2e-5]})
+    quartiles = medians.assign(lower_quartile=0.9 * medians["seconds"], upper_quartile=1.2 * medians["seconds"])
+    assert not figures.times_figure(medians).axes[0].collections
+    (bars,) = figures.times_figure(quartiles).axes[0].collections
+    assert np.array(bars.get_segments())[:, :, 1] == pytest.approx(quartiles.iloc[:, 3:].to_numpy())
 
 
 def test_operations_are_counted():
