@@ -22,6 +22,7 @@ from paperlib.repro.provenance import provenance
 
 DIMENSIONS = (2, 3, 10, 21, 66, 100, 1000, 10_000, 100_000, 1_000_000)
 DEGREES = (1, 5, 10)
+ROUNDS = 7  # each through all tasks, so that a busy spell of the machine shows as spread
 LARGEST = {"recursion from the prose": 66, "SciPy SLSQP": 100}
 RULES: dict[str, Callable] = {
     "SSS-SLC": sss_slc,
@@ -31,15 +32,14 @@ RULES: dict[str, Callable] = {
 }
 
 
-def seconds(function: Callable, budget: float = 0.5) -> dict[str, float]:
-    """Median and quartiles of the time of one call, over as many as fit into the budget, at least 7."""
+def seconds(function: Callable, budget: float = 0.1) -> float:
+    """Median time of one call, of as many as fit into the budget, at least 3."""
     times, started = [], time.perf_counter()
-    while len(times) < 7 or time.perf_counter() - started < budget:
+    while len(times) < 3 or time.perf_counter() - started < budget:
         begun = time.perf_counter()
         function()
         times.append(time.perf_counter() - begun)
-    lower, median, upper = np.quantile(times, [0.25, 0.5, 0.75])
-    return {"seconds": median, "lower_quartile": lower, "upper_quartile": upper, "calls": len(times)}
+    return float(np.median(times))
 
 
 def measure() -> pd.DataFrame:
@@ -49,18 +49,19 @@ def measure() -> pd.DataFrame:
         g, lipschitz = np.random.default_rng(0).random((2, d)) + 0.1
         for name, rule in RULES.items():
             if d <= LARGEST.get(name, d):
-                rows.append({"task": name, "d": d} | seconds(lambda rule=rule, g=g, b=lipschitz: rule(g, b)))
+                rows.append({"task": name, "d": d, "seconds": seconds(lambda rule=rule, g=g, b=lipschitz: rule(g, b))})
     for degree in DEGREES:
         collecting = seconds(lambda degree=degree: collect_samples(degree))
-        rows.append({"task": "collecting the samples", "d": polynomial_size(degree)} | collecting)
+        rows.append({"task": "collecting the samples", "d": polynomial_size(degree), "seconds": collecting})
     return pd.DataFrame(rows)
 
 
 def main() -> None:
     """Measure, print and record."""
     started = time.perf_counter()
-    table = measure()
-    print(table.pivot(index="d", columns="task", values="seconds").to_string(float_format="%.2e"))
+    table = pd.concat([measure() for _ in range(ROUNDS)], ignore_index=True)
+    medians = table.pivot_table(index="d", columns="task", values="seconds", aggfunc="median")
+    print(medians.to_string(float_format="%.2e"))
     folder = paths.data_folder() / "results" / "benchmarks"
     where_from = provenance("cpu", "float64", 1, time.perf_counter() - started, 0.0)
     paths.write_atomically(folder / "step_size_speed.csv", table.to_csv(index=False))

@@ -176,17 +176,22 @@ def concavity_figure(lipschitz: np.ndarray) -> Figure:
 
 
 def times_figure(table: pd.DataFrame) -> Figure:
-    """Recorded seconds against the number of parameters, a line for each task; bars: quartiles, where recorded."""
+    """Recorded seconds against the number of parameters, medians over rounds; bars: fastest to slowest round."""
     figure, axes = plt.subplots(figsize=(8, 4.5))
     tasks = list(dict.fromkeys(table["task"]))
     for task, colour in colours(tasks).items():
-        rows = table[table["task"] == task].sort_values("d")
+        rounds = table[table["task"] == task].groupby("d")["seconds"].agg(["min", "median", "max"])
         sampled = task == "collecting the samples"  # at the three sizes of Table 1 alone
-        axes.plot(
-            rows["d"], rows["seconds"], "s" if sampled else "o-", color=colour, label=task, ms=6 if sampled else 4
+        axes.errorbar(
+            rounds.index,
+            rounds["median"],
+            [rounds["median"] - rounds["min"], rounds["max"] - rounds["median"]],
+            fmt="s" if sampled else "o-",
+            color=colour,
+            label=task,
+            ms=6 if sampled else 4,
+            capsize=3,
         )
-        if "lower_quartile" in rows:
-            axes.vlines(rows["d"], rows["lower_quartile"], rows["upper_quartile"], color=colour, lw=3, alpha=0.6)
     axes.set(xscale="log", yscale="log", xlabel="number of parameters d", ylabel="seconds for one call (median)")
     axes.legend(fontsize=9, loc="upper left")
     return figure
