@@ -63,7 +63,7 @@ def to_html(table: pd.DataFrame, caption: str = "") -> str:
     """HTML with wrapped cells; formulas between dollar signs are typeset by the reader's Jupyter."""
     identity = hashlib.sha256((caption + to_text(table)).encode()).hexdigest()[:8]
     cell = [("text-align", "left"), ("vertical-align", "top"), ("white-space", "normal"), ("max-width", "36em")]
-    style = table.style.hide(axis="index").format(cell_html).set_uuid(identity).map(_state_style)
+    style = table.style.hide(axis="index").format(cell_html).set_uuid(identity).map(state_style)
     style = style.set_table_styles([{"selector": "th, td", "props": cell}])
     return (style.set_caption(caption) if caption else style).to_html()
 
@@ -84,7 +84,8 @@ def _cell(value: object) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
-def _state_style(value: object) -> str:
+def state_style(value: object) -> str:
+    """CSS of a cell that holds the state of a claim, empty for any other."""
     if not isinstance(value, str) or value not in STATE_COLOURS:
         return ""
     return f"background-color: {STATE_COLOURS[value]}; color: {'white' if value in _DARK else 'black'}"
