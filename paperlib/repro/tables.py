@@ -46,6 +46,13 @@ def display(in_html: str, in_text: str) -> None:
     show_output({"text/html": in_html, "text/plain": in_text}, raw=True)
 
 
+def display_markdown(text: str) -> None:
+    """Display Markdown as the output of the cell, as it stands where there is no browser."""
+    from IPython.display import display as show_output  # only where a notebook runs
+
+    show_output({"text/markdown": text, "text/plain": text}, raw=True)
+
+
 def folded(content: str, summary: str) -> str:
     """HTML that shows `summary`, and the HTML `content` below it once a reader opens it; no script is needed."""
     return f"<details>\n<summary>{escape(summary)}</summary>\n{content}\n</details>"
