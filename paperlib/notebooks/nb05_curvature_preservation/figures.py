@@ -84,7 +84,7 @@ def jensen(delta: float, spreads: Sequence[float], hessians: Tensor) -> Figure:
 
 def fitted_critics(geometry: pd.DataFrame, quantities: Mapping[str, str], *, log: Sequence[str] = ()) -> Figure:
     """Four quantities, a panel each: groups by number of actions, a point per fit, its mean with the 95 % interval."""
-    figure, grid = plt.subplots(2, 2, figsize=(10.0, 7.2))
+    figure, grid = plt.subplots(2, 2, figsize=(10.0, 7.2), layout="constrained")
     figure.get_layout_engine().set(wspace=0.06)
     axes = grid.flat
     groups = list(geometry["actions"].unique())
