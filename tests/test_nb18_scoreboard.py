@@ -1,5 +1,6 @@
 """Notebook 18's room: the headline counts every claim once, the page holds them all and needs no script."""
 
+import json
 import re
 import shutil
 import subprocess
@@ -86,8 +87,45 @@ def test_a_statement_cannot_inject_markup(board):
     assert "<b>" not in scoreboard.page(board.head(1).assign(statement="<b>bold</b>"))
 
 
+BROWSER = """
+const rows = ROWS.map(([verdict, basis, textContent]) => ({dataset: {verdict, basis}, textContent, style: {}}));
+const folds = FOLDS.map((held) => ({style: {}, contains: (row) => held.includes(rows.indexOf(row))}));
+const bar = {append(...controls) { this.controls = controls; }};
+const board = {querySelectorAll: (what) => (what === "details" ? folds : rows), querySelector: () => bar};
+class Option { constructor(text, value) { Object.assign(this, {text, value}); } }
+const element = (tag) => ({tag, value: "", options: [], add(option) { this.options.push(option.value); }});
+const document = {getElementById: () => board, createElement: element};
+SCRIPT
+const [word, verdict, basis, count] = bar.controls;
+const now = () => ({
+  shown: rows.map((row) => row.style.display !== "none"),
+  open: folds.map((fold) => fold.open),
+  count: count.textContent,
+});
+const seen = [now(), verdict.options, basis.options];
+verdict.value = "holds"; verdict.oninput(); seen.push(now());
+word.value = "LEMMA"; word.oninput(); seen.push(now());
+verdict.value = word.value = ""; basis.value = "our runs"; basis.oninput(); seen.push(now());
+console.log(JSON.stringify(seen));
+"""
+"""A page of rows and folds, as little of a browser as the filter needs."""
+
+
 @pytest.mark.skipif(shutil.which("node") is None, reason="needs node")
-def test_the_filter_is_a_script(board, tmp_path):
+def test_the_filter_shows_what_fits_and_opens_its_folds(board, tmp_path):
     (script,) = re.findall(r"<script>\n(.*)</script>", scoreboard.page(board), re.DOTALL)
-    (tmp_path / "filter.js").write_text(script)
-    subprocess.run(["node", "--check", tmp_path / "filter.js"], check=True)
+    rows = [
+        ["holds", "theory checked", "lemma 1"],
+        ["undecided", "our runs", "lemma 2"],
+        ["holds", "our runs", "tables"],
+    ]
+    made = {"ROWS": json.dumps(rows), "FOLDS": "[[0, 1], [2]]", "SCRIPT": script}
+    page = re.sub("ROWS|FOLDS|SCRIPT", lambda name: made[name[0]], BROWSER)
+    (tmp_path / "page.js").write_text(page)
+    done = subprocess.run(["node", tmp_path / "page.js"], check=True, capture_output=True, text=True)
+    every, verdict_options, basis_options, holds, lemmas, runs = json.loads(done.stdout)
+    assert every == {"shown": [True] * 3, "open": [False, False], "count": " 3 of 3 claims"}
+    assert (verdict_options, basis_options) == (["", "holds", "undecided"], ["", "theory checked", "our runs"])
+    assert holds == {"shown": [True, False, True], "open": [True, True], "count": " 2 of 3 claims"}
+    assert lemmas == {"shown": [True, False, False], "open": [True, False], "count": " 1 of 3 claims"}
+    assert runs["shown"] == [False, True, True]
