@@ -1,10 +1,10 @@
 """Tables as a notebook shows them: styled HTML beside plain text that is the same on every machine."""
 
 import hashlib
+import html
 import re
 
 import pandas as pd
-from markupsafe import escape
 
 from paperlib.repro import verdicts
 
@@ -55,7 +55,7 @@ def display_markdown(text: str) -> None:
 
 def folded(content: str, summary: str) -> str:
     """HTML that shows `summary`, and the HTML `content` below it once a reader opens it; no script is needed."""
-    return f"<details>\n<summary>{escape(summary)}</summary>\n{content}\n</details>"
+    return f"<details>\n<summary>{html.escape(summary)}</summary>\n{content}\n</details>"
 
 
 def to_text(table: pd.DataFrame) -> str:
@@ -70,14 +70,18 @@ def to_html(table: pd.DataFrame, caption: str = "") -> str:
     """HTML with wrapped cells; formulas between dollar signs are typeset by the reader's Jupyter."""
     identity = hashlib.sha256((caption + to_text(table)).encode()).hexdigest()[:8]
     cell = [("text-align", "left"), ("vertical-align", "top"), ("white-space", "normal"), ("max-width", "36em")]
-    style = table.style.hide(axis="index").format(cell_html).set_uuid(identity).map(state_style)
+    style = table.style.hide(axis="index").format(_linked, escape="html").set_uuid(identity).map(state_style)
     style = style.set_table_styles([{"selector": "th, td", "props": cell}])
     return (style.set_caption(caption) if caption else style).to_html()
 
 
 def cell_html(value: object) -> str:
     """One cell as HTML: nothing in it is markup, but for a cell that is a link in Markdown and nothing else."""
-    text = str(escape(_cell(value)))
+    return _linked(html.escape(_cell(value)))
+
+
+def _linked(escaped: object) -> str:
+    text = _cell(escaped)
     link = _LINK.fullmatch(text)
     return f'<a href="{link["target"]}">{link["text"]}</a>' if link else text
 

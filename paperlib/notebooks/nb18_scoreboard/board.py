@@ -1,12 +1,12 @@
-"""The scoreboard as tables and as one page: what holds by paper and evidence, and every claim, folded, with a filter."""
+"""The scoreboard as tables and as one page: what holds by paper and evidence; every claim, folded, with a filter."""
 
 from __future__ import annotations
 
 import hashlib
+import html
 from collections.abc import Iterable
 
 import pandas as pd
-from markupsafe import escape
 
 from paperlib.repro import claims, tables, verdicts
 
@@ -67,7 +67,7 @@ def page(board: pd.DataFrame) -> str:
 
 def _fold(notebook: str, part: pd.DataFrame) -> str:
     counts = "; ".join(f"{state}: {n}" for state in verdicts.STATES if (n := int((part["state"] == state).sum())))
-    head = "".join(f"<th>{escape(name)}</th>" for name in _COLUMNS.values())
+    head = "".join(f"<th>{html.escape(name)}</th>" for name in _COLUMNS.values())
     body = "\n".join(_row(row) for row in part.to_dict("records"))
     link = f'<p><a href="{notebook}.ipynb">{notebook}</a></p>'
     table = f"<table>\n<thead><tr>{head}</tr></thead>\n<tbody>\n{body}\n</tbody>\n</table>"
@@ -80,7 +80,7 @@ def _row(row: dict[str, str]) -> str:
         f"{tables.cell_html(row[column])}</td>"
         for column in _COLUMNS
     )
-    return f'<tr data-verdict="{escape(row["state"])}" data-basis="{escape(row["basis"])}">{cells}</tr>'
+    return f'<tr data-verdict="{html.escape(row["state"])}" data-basis="{html.escape(row["basis"])}">{cells}</tr>'
 
 
 _FILTER = """(() => {
