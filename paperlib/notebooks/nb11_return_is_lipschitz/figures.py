@@ -66,7 +66,7 @@ def closed_loop_figure(domains: Sequence[LQG], discount: float) -> Figure:
         axes.plot(thetas, known, color=colour, lw=2.5, label=f"{name}: $K$")
         bound = policy.constants(thetas).closed_loop(lqg.constants())
         axes.plot(thetas, bound, color=colour, ls="--", label=f"{name}: $L_P(1+L_\\pi)$")
-    axes.axhline(1 / discount, color="0.3", lw=1, ls=":", label=rf"$1/\gamma$, $\gamma$ = {discount}: no constants above")
+    axes.axhline(1 / discount, color="0.3", lw=1, ls=":", label=rf"$1/\gamma$, $\gamma$ = {discount}: none above")
     axes.set(xlabel=r"policy parameter $\theta$ (mean action $\theta s$)", ylabel="constant of the closed loop", ylim=0)
     figure.legend(loc="outside right center", frameon=False, fontsize=10)
     return figure
