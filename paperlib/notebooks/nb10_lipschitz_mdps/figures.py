@@ -67,7 +67,7 @@ def lqg_figure(ratios: pd.DataFrame) -> Figure:
         style = {"color": colour, "ms": 4, "ls": "none", "alpha": 0.7}
         axes.plot(ratios["product"], ratios[name], mark, label=f"${name}$, LQG", **style)
     axes.set(
-        xlabel=r"$\gamma L_P(1+L_\pi)$", ylabel="steepest slope / constant of Lemma 1", xlim=(0, 1), ylim=(0, 1.05)
+        xlabel=r"$\gamma L_P(1+L_\pi)$", ylabel="steepest slope / constant of Lemma 1", xlim=(0, 0.6), ylim=(0, 1.05)
     )
     axes.legend(loc="lower left", fontsize=10)
     return figure
