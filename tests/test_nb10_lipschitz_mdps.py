@@ -1,5 +1,7 @@
 """Notebook 10's solvers and searches."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scipy.stats import norm
@@ -8,9 +10,31 @@ from paperlib.notebooks.nb10_lipschitz_mdps import gaussian_assumptions as gauss
 from paperlib.notebooks.nb10_lipschitz_mdps import measures
 
 
-def test_lemma_1_is_attained_on_lqg():
+def test_lemma_1_is_nearly_attained_on_lqg_only_where_the_product_is_small():
     ratios = measures.lqg_ratios(500)
-    assert all(0.9 < ratio <= 1 for ratio in ratios.values())
+    small, large = ratios[ratios["product"] < 0.05], ratios[ratios["product"] > 0.5]
+    assert (ratios[["Q", "V"]] <= 1).all(axis=None)
+    assert small["Q"].max() > 0.95 and large["Q"].max() < 0.8 and large["V"].max() < 0.5
+
+
+@pytest.mark.parametrize("name", gaussian.DOMAINS)
+def test_no_action_that_a_restricted_policy_draws_has_a_score_above_its_constant(name):
+    domain, theta = gaussian.DOMAINS[name]
+    for parameters in (theta, np.zeros(len(theta)), -3 * np.array(theta)):
+        assert gaussian.sampled_scores(domain, parameters, 50_000).max() <= 1
+
+
+def test_actions_drawn_without_limits_have_scores_above_the_constant():
+    domain, theta = gaussian.DOMAINS["LQG, sigma = 1.0"]
+    assert gaussian.sampled_scores(replace(domain, truncated=False), theta, 50_000).max() > 1.2
+
+
+def test_for_first_degree_monomials_on_symmetric_boxes_the_left_out_term_is_the_smaller():
+    generator = np.random.default_rng(0)
+    for name in ("LQG, sigma = 0.5", "mass-spring-damper, c1"):
+        policy = gaussian.DOMAINS[name][0].policy()
+        for theta in generator.standard_normal((20, policy.features.dimension)):
+            assert gaussian.gradient_term_ratio(policy, theta, 200) <= 1 + 1e-9
 
 
 def test_a_diverging_lqg_problem_is_an_error():

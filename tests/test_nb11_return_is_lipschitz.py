@@ -74,6 +74,13 @@ def test_the_rounded_policy_keeps_assumption_2_and_has_no_largest_score():
         assert scores[1] == pytest.approx(100 * scores[0], rel=1e-2)
 
 
+def test_the_slope_of_eta_grows_as_the_mean_of_a_rounded_policy_nears_a_grid_point():
+    for pair in PAIRS[:3]:
+        rounded = replace(pair, policy=measures.RoundedPolicy(pair.mdp, pair.policy.features))
+        slopes = [measures.slope_of_eta(rounded, gap) for gap in (1e-3, 1e-5)]
+        assert slopes[1] == pytest.approx(100 * slopes[0], rel=0.2)
+
+
 def test_distances_of_expanding_maps_grow_without_bound_and_of_contracting_ones_do_not():
     steps = [1e-2, 1e-8]
     assert np.ptp(measures.expanding_ratios(steps, 0.8)) < 1e-6

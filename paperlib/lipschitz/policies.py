@@ -159,7 +159,8 @@ class GaussianPolicy:
 
         L_{pi^theta} = sup |J_phi' theta|, L_pi(theta) = sup |phi|, M^i = D sup |phi_i| / sigma^2 with
         D = sup |a - theta'phi|, L^i_{grad log pi^theta} = max(sup |phi_i|, sup |(a - theta'phi) grad phi_i - phi_i
-        J_phi' theta|) / sigma^2, L^i_{grad log pi}(theta) = sup |phi_i| |phi| / sigma^2; notebook 10 derives them.
+        J_phi' theta|) / sigma^2, L^i_{grad log pi}(theta) = sup |phi_i| |phi| / sigma^2. They bound the score of the
+        policy that is restricted to the admissible actions, (a - E a) phi / sigma^2; notebook 10 derives them.
         """
         theta = np.asarray(theta, dtype=float)
         if theta.shape[-1] != self.features.dimension:

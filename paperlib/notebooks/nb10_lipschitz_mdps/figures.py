@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import matplotlib.pyplot as plt
 import numpy as np
+import pandas as pd
 from matplotlib.figure import Figure
 
 from paperlib.lipschitz.kantorovich import kantorovich_on_line
-from paperlib.notebooks.nb10_lipschitz_mdps.measures import UnlimitedLQG, total_variation
+from paperlib.notebooks.nb10_lipschitz_mdps.measures import total_variation
 from paperlib.repro.figures import colours
 
 
@@ -58,17 +59,15 @@ def ratio_of_metrics_figure(ratios: Mapping[float, Mapping[str, Mapping[str, flo
     return figure
 
 
-def lqg_figure(problems: Sequence[UnlimitedLQG]) -> Figure:
-    """Exact V of LQG over the states, with the steepest line that Lemma 1 allows from the end of the range."""
+def lqg_figure(ratios: pd.DataFrame) -> Figure:
+    """Steepest slope over Lemma 1's constant on LQG problems, with columns as `measures.lqg_ratios` describes them."""
     figure, axes = plt.subplots(figsize=(7.5, 4.2))
-    s = np.linspace(-2, 2, 201)
-    for lqg, colour in zip(problems, colours([str(i) for i in range(len(problems))]).values(), strict=True):
-        margin = 1 - lqg.discount * lqg.a * (1 + abs(lqg.theta))
-        slope = 4 * lqg.b / margin * (1 + abs(lqg.theta))
-        label = rf"$A$ = {lqg.a}, $\theta$ = {lqg.theta}: margin {margin:.2f}"
-        axes.plot(s, lqg.state_value(s), color=colour, label=label)
-        inside = s >= 1.4
-        axes.plot(s[inside], lqg.state_value(2.0) + slope * (2 - s[inside]), color=colour, ls="--")
-    axes.set(xlabel="state $s$", ylabel=r"$V^\theta(s)$", title=r"dashed: slope $L_V$ of Lemma 1")
-    axes.legend(fontsize=9, loc="lower center")
+    axes.axhline(1, color="0.2", lw=2, label=r"linear system and reward, $k\geq 0$: attained")
+    for (name, colour), mark in zip(colours(["Q", "V"]).items(), "ox", strict=True):
+        style = {"color": colour, "ms": 4, "ls": "none", "alpha": 0.7}
+        axes.plot(ratios["product"], ratios[name], mark, label=f"${name}$, LQG", **style)
+    axes.set(
+        xlabel=r"$\gamma L_P(1+L_\pi)$", ylabel="steepest slope / constant of Lemma 1", xlim=(0, 0.6), ylim=(0, 1.05)
+    )
+    axes.legend(loc="lower left", fontsize=10)
     return figure

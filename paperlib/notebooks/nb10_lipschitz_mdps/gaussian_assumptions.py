@@ -5,13 +5,14 @@ Ratios are of an observed variation to constant times distance; the search draws
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from scipy.stats import norm
 
 from paperlib.lipschitz.constants import PolicyConstants
 from paperlib.lipschitz.policies import GaussianPolicy, PolynomialFeatures, RadialFeatures
+from paperlib.lipschitz.simulation.domains import C1, LQG, Domain, MassSpringDamper, ShipSteering
 
 POLICIES = {
     "linear": GaussianPolicy(PolynomialFeatures([(0, 0), (1, 0), (0, 1)]), 0.5, (-1, -2), (1, 2), -3, 3),
@@ -81,7 +82,7 @@ def state_ratio(name: str, actions: str, constant: Constant, number: int) -> flo
     """Assumption 2.1: distance of policies in two states over L_pi times the states' distance."""
     policy = POLICIES[name]
     n = len(policy.state_low)
-    theta = THETA_SCALE[name] * np.random.default_rng(0).standard_normal(policy.features.dimension)
+    theta = theta_of(name)
     bound = constant(policy.constants(theta))
 
     def ratio(points):
@@ -110,42 +111,49 @@ def parameter_ratio(name: str, actions: str, constant: Constant, number: int) ->
     return _search(ratio, *box, number)
 
 
-def _score(policy: GaussianPolicy, states: np.ndarray, actions: np.ndarray, theta: np.ndarray) -> np.ndarray:
-    """Score components (n, d) at states (n, k), actions (n,), parameters (d,) or (n, d)."""
+def plain_score(policy: GaussianPolicy, states: np.ndarray, actions: np.ndarray, theta: np.ndarray) -> np.ndarray:
+    """Score components (n, d) of the unlimited normal policy: states (n, k), actions (n,), theta (d,) or (n, d)."""
     phi = policy.features.value(states)
     return (actions - (phi * theta).sum(axis=1))[:, None] * phi / policy.standard_deviation**2
 
 
 def score_growth() -> float:
-    """Growth of the largest score component when actions range over 1000 instead of 10 deviations."""
+    """Growth of the plain score's largest component when actions range over 1000 instead of 10 deviations."""
     policy, generator = POLICIES["linear"], np.random.default_rng(0)
     states = generator.uniform(policy.state_low, policy.state_high, (4000, len(policy.state_low)))
     z, theta = generator.uniform(-1, 1, 4000), np.zeros(policy.features.dimension)
-    largest = [np.abs(_score(policy, states, r * policy.standard_deviation * z, theta)).max() for r in (10, 1000)]
+    far = [r * policy.standard_deviation * z for r in (10, 1000)]
+    largest = [np.abs(plain_score(policy, states, actions, theta)).max() for actions in far]
     return float(largest[1] / largest[0])
 
 
-def score_bound_ratio(name: str, constant: Constant, number: int) -> float:
-    """Assumption 3.1 with bounded actions: score component over M^i."""
-    policy, n = POLICIES[name], len(POLICIES[name].state_low)
-    theta = THETA_SCALE[name] * np.random.default_rng(0).standard_normal(policy.features.dimension)
+# Assumption 3 for a score, given as a function of policy, states (n, k), actions (n,) and theta (d,) or (n, d)
+
+Score = Callable[[GaussianPolicy, np.ndarray, np.ndarray, np.ndarray], np.ndarray]
+
+
+def score_bound_ratio(name: str, score: Score, constant: Constant, number: int, scale: float = 1.0) -> float:
+    """Assumption 3.1: score component over M^i, admissible actions. scale: of the parameters."""
+    policy, n, theta = POLICIES[name], len(POLICIES[name].state_low), scale * theta_of(name)
     bound = constant(policy.constants(theta))
 
     def ratio(points):
-        return (np.abs(_score(policy, points[:, :n], points[:, n], theta)) / bound).max(axis=1)
+        return (np.abs(score(policy, points[:, :n], points[:, n], theta)) / bound).max(axis=1)
 
     return _search(ratio, *_pair_box(policy), number)
 
 
-def score_state_action_ratio(name: str, constant: Constant, number: int) -> float:
-    """Assumption 3.2: variation of the score over its constant times the taxicab distance of state and action."""
-    policy, n = POLICIES[name], len(POLICIES[name].state_low)
-    theta = THETA_SCALE[name] * np.random.default_rng(0).standard_normal(policy.features.dimension)
+def score_state_action_ratio(name: str, score: Score, constant: Constant, number: int, scale: float = 1.0) -> float:
+    """Assumption 3.2: variation of the score over its constant times the taxicab distance of state and action.
+
+    scale: of the parameters.
+    """
+    policy, n, theta = POLICIES[name], len(POLICIES[name].state_low), scale * theta_of(name)
     bound = constant(policy.constants(theta))
 
     def ratio(points):
         one, other = points[:, : n + 1], points[:, n + 1 :]
-        moved = np.abs(_score(policy, one[:, :n], one[:, n], theta) - _score(policy, other[:, :n], other[:, n], theta))
+        moved = np.abs(score(policy, one[:, :n], one[:, n], theta) - score(policy, other[:, :n], other[:, n], theta))
         distance = np.linalg.norm(one[:, :n] - other[:, :n], axis=1) + np.abs(one[:, n] - other[:, n])
         return _over((moved / bound).max(axis=1), distance)
 
@@ -153,7 +161,20 @@ def score_state_action_ratio(name: str, constant: Constant, number: int) -> floa
     return _search(ratio, np.tile(low, 2), np.tile(high, 2), number)
 
 
-def score_parameter_ratio(name: str, constant: Constant, number: int) -> float:
+def gradient_term_ratio(policy: GaussianPolicy, theta: np.ndarray, number: int) -> float:
+    """Of sup max(high - mean, mean - low) |grad phi_i| / sigma^2 to L^i_{grad log pi^theta}, largest over i."""
+    bound = policy.constants(theta).score_state_action * policy.standard_deviation**2
+
+    def ratio(states):
+        mean = policy.features.value(states) @ theta
+        deviation = np.maximum(policy.action_high - mean, mean - policy.action_low)
+        slopes = np.linalg.norm(policy.features.jacobian(states), axis=-1)
+        return (deviation[:, None] * slopes / bound).max(axis=1)
+
+    return _search(ratio, policy.state_low, policy.state_high, number)
+
+
+def score_parameter_ratio(name: str, score: Score, constant: Constant, number: int) -> float:
     """Assumption 3.3: variation of the score over its constant times the distance of the parameters."""
     policy, n = POLICIES[name], len(POLICIES[name].state_low)
     low, high = _theta_box(name)
@@ -163,11 +184,38 @@ def score_parameter_ratio(name: str, constant: Constant, number: int) -> float:
     def ratio(points):
         states, other = points[:, :n], points[:, n:]
         zero = np.zeros(len(points))  # the action cancels
-        moved = np.abs(_score(policy, states, zero, theta) - _score(policy, states, zero, other))
+        moved = np.abs(score(policy, states, zero, theta) - score(policy, states, zero, other))
         return _over((moved / bound).max(axis=1), np.linalg.norm(other - theta, axis=1))
 
     box = np.concatenate([policy.state_low, low]), np.concatenate([policy.state_high, high])
     return _search(ratio, *box, number)
+
+
+DOMAINS: dict[str, tuple[Domain, list[float]]] = {
+    **{f"LQG, sigma = {sigma}": (LQG(0.5, standard_deviation=sigma), [-0.1]) for sigma in (0.25, 0.5, 1.0)},
+    "mass-spring-damper, c1": (MassSpringDamper(**C1), [0.2, -0.3, -0.2]),
+    "ship, 0.01 km/s": (ShipSteering(0.01, 0.0), [30.0, 5.0, 15.0]),
+}
+"""The domains of Section 6, each with parameters as its runs have them."""
+
+
+def sampled_scores(domain: Domain, theta: Sequence[float], draws: int) -> np.ndarray:
+    """Largest |score component| / M^i of each of `draws` actions that the domain's own policy draws: shape (draws,).
+
+    States are uniform in their box, each coordinate at one of its limits with probability 0.2.
+    """
+    generator = np.random.default_rng(0)
+    low, high = np.array(domain.state_low), np.array(domain.state_high)
+    states, edge = generator.uniform(low, high, (draws, len(low))), generator.random((draws, len(low)))
+    states = np.where(edge < 0.1, low, np.where(edge > 0.9, high, states))
+    phi = np.stack(domain.feature_values(tuple(states.T)), axis=-1)
+    _, score = domain.act(phi @ np.array(theta), generator.standard_normal(draws))
+    return (np.abs(score[:, None] * phi) / domain.policy().constants(theta).score_bound).max(axis=1)
+
+
+def theta_of(name: str) -> np.ndarray:
+    """Random parameters that make mean actions of the size of the action limits."""
+    return THETA_SCALE[name] * np.random.default_rng(0).standard_normal(POLICIES[name].features.dimension)
 
 
 def _pair_box(policy: GaussianPolicy) -> tuple[np.ndarray, np.ndarray]:

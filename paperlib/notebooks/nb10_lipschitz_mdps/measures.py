@@ -6,6 +6,7 @@ import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping
 
 import numpy as np
+import pandas as pd
 from scipy.optimize import linprog
 
 from paperlib.lipschitz.finite_mdp import GridMDP, state_values
@@ -261,23 +262,22 @@ def never_under_total_variation(
 # Lemma 1 and the gradient theorem on LQG
 
 
-def lqg_ratios(number: int) -> dict[str, float]:
-    """Lemma 1 on LQG without limits, over the states and actions that |s|, |a| <= 2 allow, worst case by derivative.
+def lqg_ratios(number: int) -> pd.DataFrame:
+    """Lemma 1 on LQG without limits, a row per random problem: `product` gamma L_P (1 + L_pi), and the ratios `Q` and
+    `V` of the steepest slope, by derivative, to the constant over the states and actions that |s|, |a| <= 2 allow.
 
     Only problems whose values are those of the limited one count: A (|s| + |a|) <= 2 keeps the states in their box, and
     actions beyond 2 are as rare as sigma <= 0.2 and |theta| <= 0.4 make them.
     """
-    generator, worst = np.random.default_rng(0), {"Q": 0.0, "V": 0.0}
+    generator, rows = np.random.default_rng(0), []
     for _ in range(number):
         lqg = UnlimitedLQG(generator.uniform(0.05, 0.5), generator.uniform(-0.4, 0), 0.2, generator.uniform(0, 0.95))
-        margin = 1 - lqg.discount * lqg.a * (1 + abs(lqg.theta))
-        if margin <= 0:
-            continue
-        bound = 2 * lqg.b * 2 / margin
+        product = lqg.discount * lqg.a * (1 + abs(lqg.theta))
+        bound = 2 * lqg.b * 2 / (1 - product)
         over_state = 2 * lqg.b * 2 + 2 * lqg.discount * lqg.p * lqg.a**2 * 4  # |dQ/ds| at s = a = 2; in a the same
-        worst["Q"] = max(worst["Q"], over_state / bound)
-        worst["V"] = max(worst["V"], 2 * lqg.p * 2 / (bound * (1 + abs(lqg.theta))))
-    return worst
+        over_v = 2 * lqg.p * 2 / (1 + abs(lqg.theta))
+        rows.append({"product": product, "Q": over_state / bound, "V": over_v / bound})
+    return pd.DataFrame(rows)
 
 
 def lqg_gradient_error(problems: list[UnlimitedLQG]) -> float:

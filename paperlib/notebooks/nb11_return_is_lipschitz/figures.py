@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.figure import Figure
 
+from paperlib.lipschitz import closed_loop_on_line
+from paperlib.lipschitz.simulation.domains import LQG
 from paperlib.notebooks.nb11_return_is_lipschitz.measures import expanding_ratios, future_states_by_sampling
 from paperlib.notebooks.shared.policy_pair import PolicyPair, future_states_by_series
 from paperlib.repro.figures import colours
@@ -50,4 +52,21 @@ def beyond_figure(slopes: Mapping[str, float]) -> Figure:
         title=r"a line of slope $\kappa-1$: the distance is of order $|\theta-\hat\theta|^\kappa$",
     )
     axes.legend(title=r"slope ($= L_P$), $\gamma = 0.9$", fontsize=9)
+    return figure
+
+
+def closed_loop_figure(domains: Sequence[LQG], discount: float) -> Figure:
+    """K of LQG against theta (solid) with the paper's bound L_P (1 + L_pi) of it (dashed), and where gamma K is 1."""
+    figure, axes = plt.subplots(figsize=(8, 4.4))
+    thetas = np.linspace(-1, 0.5, 61)[:, None]
+    names = [f"$A$ = {lqg.a}" for lqg in domains]
+    for lqg, (name, colour) in zip(domains, colours(names).items(), strict=True):
+        policy = lqg.policy()
+        known = closed_loop_on_line(policy, thetas, lqg.a, lqg.a, truncated=lqg.truncated)
+        axes.plot(thetas, known, color=colour, lw=2.5, label=f"{name}: $K$")
+        bound = policy.constants(thetas).closed_loop(lqg.constants())
+        axes.plot(thetas, bound, color=colour, ls="--", label=f"{name}: $L_P(1+L_\\pi)$")
+    axes.axhline(1 / discount, color="0.3", lw=1, ls=":", label=rf"$1/\gamma$, $\gamma$ = {discount}: none above")
+    axes.set(xlabel=r"policy parameter $\theta$ (mean action $\theta s$)", ylabel="constant of the closed loop", ylim=0)
+    figure.legend(loc="outside right center", frameon=False, fontsize=10)
     return figure

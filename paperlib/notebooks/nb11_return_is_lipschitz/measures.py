@@ -206,6 +206,17 @@ def pairs_with_large_scores(count: int) -> list[tuple[PolicyPair, float]]:
     return found
 
 
+def slope_of_eta(pair: PolicyPair, gap: float) -> float:
+    """Slope of eta's first component between the two actions that a rounded policy takes in the middle state, where the
+    mean is `gap` above the lower one.
+    """
+    s, a = len(pair.mdp.states) // 2, len(pair.mdp.actions) // 2
+    moved = replace(pair, theta=pair.policy.with_large_score(pair.theta, gap)[0])
+    step = np.diff(pair.mdp.actions)[a]
+    scores = np.array([-1, 1]) / step / moved.pi[0][s, a : a + 2]
+    return float(abs(np.diff(scores * moved.Q[0][s, a : a + 2])[0]) / step)
+
+
 def expanding_ratios(steps: Sequence[float], slope: float) -> np.ndarray:
     """K(delta, delta') / |theta - theta'| on s' = clip(slope (s + a), -1, 1) from s = 0: theta = 0 against each step.
 
