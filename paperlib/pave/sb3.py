@@ -32,9 +32,9 @@ def with_pave(algorithm: type) -> type:
     Its constructor also takes `pave`, the weights lambda_1 to lambda_3 with sigma and delta. The critic needs a smooth
     activation, such as SiLU, and observations that are vectors. Actions in the replay buffer are scaled to [-1, 1], as
     the losses need them. Weights are relative to Stable-Baselines3's TD loss: the sum of two mean squared errors in
-    TD3, half of it in SAC, as for the published weights. VFC compares the two states of a sample, with `n_steps` n steps
-    apart. The terms, unweighted and summed over the critics, are logged as train/pave_mpr, train/pave_vfc and
-    train/pave_curv. Save, load, continued training and callbacks work as for the algorithm itself;
+    TD3, half of it in SAC, as for the published weights. VFC compares the two states of a sample, which with `n_steps`
+    are n steps apart. The terms, unweighted and summed over the critics, are logged as train/pave_mpr, train/pave_vfc
+    and train/pave_curv. Save, load, continued training and callbacks work as for the algorithm itself;
     `load(path, pave=weights)` goes on with PAVE from a model saved without it.
 
     Raises TypeError for other algorithms; the constructor ValueError without weights or for observations that are no
