@@ -13,7 +13,7 @@ from torch.nn.functional import mse_loss
 
 from paperlib.pave import NoCurvatureError, pave_losses
 from paperlib.pave.engine.settings import Coefficients
-from paperlib.pave.sb3 import with_pave
+from paperlib.pave.sb3 import _plain_networks, with_pave
 
 WEIGHTS = Coefficients(mpr=2.0, vfc=0.5, curv=1.5, sigma=0.05, delta=0.7)
 SMALL = {"learning_starts": 40, "batch_size": 16, "buffer_size": 400, "seed": 1}
@@ -31,7 +31,7 @@ def penalty(model, batch):
     noise = WEIGHTS.sigma * torch.randn_like(batch.observations)
     probes = torch.randint_like(batch.actions, 2) * 2 - 1
     losses = pave_losses(
-        *(model.critic, batch.observations, batch.actions, batch.next_observations),
+        *(tuple(model.critic.q_networks), batch.observations, batch.actions, batch.next_observations),
         **{"state_noise": noise, "probes": probes, "delta": WEIGHTS.delta},
     )
     return (WEIGHTS.mpr * losses.mpr + WEIGHTS.vfc * losses.vfc + WEIGHTS.curv * losses.curv).sum()
@@ -90,6 +90,20 @@ def test_training_equals_a_train_written_out(algorithm, update):
     assert all((p != q).any() for p, q in zip(before, ours.critic.parameters(), strict=True))
 
 
+@pytest.mark.parametrize("algorithm", [TD3, SAC])
+def test_the_closed_form_of_its_networks_equals_the_losses_of_the_critic_that_it_calls(algorithm):
+    model = small(algorithm)
+    model.learn(30)
+    batch = model.replay_buffer.sample(16)
+    arguments = (batch.observations, batch.actions, batch.next_observations)
+    rest = {"state_noise": 0.05 * torch.randn_like(batch.observations), "probes": torch.ones_like(batch.actions)}
+    losses = [
+        pave_losses(critic, *arguments, **rest, delta=0.7) for critic in (_plain_networks(model.critic), model.critic)
+    ]
+    assert isinstance(_plain_networks(model.critic), tuple) and losses[0].mpr.shape == (2,)
+    torch.testing.assert_close(tuple(losses[0]), tuple(losses[1]), rtol=1e-4, atol=1e-8)
+
+
 def test_without_weight_it_is_the_algorithm_itself():
     nothing, plain = small(TD3, pave=Coefficients()), TD3("MlpPolicy", "Pendulum-v1", policy_kwargs=dict(SILU), **SMALL)
     for model in (nothing, plain):
@@ -144,6 +158,22 @@ def test_the_losses_see_the_observations_that_the_algorithm_sees(monkeypatch):
     environments = VecNormalize(make_vec_env("Pendulum-v1"), clip_obs=0.1)
     with_pave(TD3)("MlpPolicy", environments, pave=WEIGHTS, policy_kwargs=dict(SILU), **SMALL).learn(50)
     assert seen and max(seen) <= 0.1 + 1e-6
+
+
+class InFloat64(gymnasium.ObservationWrapper):
+    """Pendulum with observations in float64, as MuJoCo's are."""
+
+    observation_space = gymnasium.spaces.Box(-8, 8, (3,), np.float64)
+
+    def observation(self, observation):
+        return observation.astype(np.float64)
+
+
+def test_observations_in_float64_train_like_others():
+    environment = InFloat64(gymnasium.make("Pendulum-v1"))
+    model = with_pave(TD3)("MlpPolicy", environment, pave=WEIGHTS, policy_kwargs=dict(SILU), **SMALL)
+    model.learn(50)
+    assert model.replay_buffer.observations.dtype == np.float64 and model.logger.name_to_value["train/pave_mpr"] > 0
 
 
 class Halved(TD3):

@@ -107,17 +107,26 @@ def _pave_in_each_critic_step(model: Any, terms: dict[str, list[float]]) -> Iter
         del model.replay_buffer.sample  # the class's own method is in force again
 
 
+def _plain_networks(critic: Any) -> Any:
+    """The critic's networks, whose losses may have a closed form, where it does nothing but pass its inputs to them."""
+    from stable_baselines3.common.policies import ContinuousCritic
+    from stable_baselines3.common.torch_layers import FlattenExtractor
+
+    plain = type(critic) is ContinuousCritic and type(critic.features_extractor) is FlattenExtractor
+    return tuple(critic.q_networks) if plain else critic
+
+
 def _losses(model: Any, batch: Any) -> dict[str, torch.Tensor]:
     """PAVE's losses at a minibatch, each summed over the critics."""
-    noise = model.pave.sigma * torch.randn_like(batch.observations)
-    probes = torch.randint_like(batch.actions, 2) * 2 - 1
+    # MuJoCo's observations are float64 in the replay buffer; the networks read float32.
+    states, next_states = (x.to(batch.actions.dtype) for x in (batch.observations, batch.next_observations))
     losses = pave_losses(
-        model.critic,
-        batch.observations,
+        _plain_networks(model.critic),
+        states,
         batch.actions,
-        batch.next_observations,
-        state_noise=noise,
-        probes=probes,
+        next_states,
+        state_noise=model.pave.sigma * torch.randn_like(states),
+        probes=torch.randint_like(batch.actions, 2) * 2 - 1,
         delta=model.pave.delta,
     )
     return {name: loss.sum() for name, loss in losses._asdict().items()}
