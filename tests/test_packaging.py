@@ -3,6 +3,7 @@
 import ast
 import importlib.metadata
 import itertools
+import json
 import re
 import tomllib
 from pathlib import Path
@@ -109,6 +110,21 @@ def test_the_citation_names_both_papers():
     assert citation["version"] == paperlib.__version__
     assert sorted(reference["year"] for reference in citation["references"]) == [2015, 2026]
     assert all(reference["authors"] and reference["title"] for reference in citation["references"])
+
+
+def test_codemeta_says_what_pyproject_and_the_citation_say():
+    meta, citation = (
+        json.loads((ROOT / "codemeta.json").read_text()),
+        yaml.safe_load((ROOT / "CITATION.cff").read_text()),
+    )
+    assert (meta["name"], meta["version"]) == (PROJECT["name"], paperlib.__version__)
+    assert meta["description"] == citation["abstract"]
+    assert meta["runtimePlatform"] == f"Python {PROJECT['requires-python']}"
+    assert meta["license"].endswith(f"/{PROJECT['license']}") and PROJECT["license"] == citation["license"]
+    assert meta["softwareRequirements"] == [Requirement(line).name for line in PROJECT["dependencies"]]
+    assert [author["name"] for author in meta["author"]] == [author["name"] for author in citation["authors"]]
+    papers = [(one["name"], int(one["datePublished"])) for one in meta["referencePublication"]]
+    assert papers == [(one["title"], one["year"]) for one in citation["references"]]
 
 
 FORBIDDEN = {"repro": {"pave", "lipschitz"}, "pave": {"lipschitz"}, "lipschitz": {"pave"}}

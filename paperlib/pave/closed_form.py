@@ -144,11 +144,11 @@ def silu_networks(critic: Any) -> list[list[nn.Linear]] | None:
 
 
 def _silu_layers(network: nn.Sequential) -> list[nn.Linear] | None:
-    linear, between = list(network[0::2]), list(network[1::2])
-    plain = type(network) is nn.Sequential and not any(_has_hooks(part) for part in (network, *network))
-    if not plain or len(linear) != len(between) + 1 or not between:
-        return None
-    if not all(type(one) is nn.Linear for one in linear) or not all(type(one) is nn.SiLU for one in between):
+    parts = list(network)
+    linear = [part for part in parts[0::2] if type(part) is nn.Linear]
+    between = [part for part in parts[1::2] if type(part) is nn.SiLU]
+    plain = type(network) is nn.Sequential and not any(_has_hooks(part) for part in (network, *parts))
+    if not plain or not between or len(linear) != len(between) + 1 or len(linear) + len(between) != len(parts):
         return None
     return linear if linear[-1].out_features == 1 else None
 
@@ -173,9 +173,9 @@ def network_losses(
         weight.new_zeros(1, 1, weight.shape[2]) if layer.bias is None else layer.bias[None, None]
         for layer, weight in zip(layers, weights, strict=True)
     ]
-    inputs = [rows[None] for rows in (states, actions, next_states, state_noise, probes)]
-    floor = states.new_tensor([delta])
-    values, *losses = _values_and_losses(weights, biases, *inputs, floor, precision="float32")
+    stacks = [rows[None] for rows in (states, actions, next_states, state_noise, probes)]
+    inputs = (*stacks, states.new_tensor([delta]))
+    values, *losses = _values_and_losses(weights, biases, *inputs, precision="float32")
     return values[0], PaveLosses(*(loss[0] for loss in losses))
 
 

@@ -137,14 +137,15 @@ def require_finite(values: Tensor, name: str) -> None:
 def sequential_networks(critic: Any) -> list[nn.Sequential] | None:
     """The networks of a critic given as torch.nn.Sequential or a tuple or list of such, uncompiled; else None."""
     parts = critic if isinstance(critic, tuple | list) else [critic]
-    networks = [getattr(part, "_orig_mod", part) for part in parts]
+    networks: list[Any] = [getattr(part, "_orig_mod", part) for part in parts]
     return networks if networks and all(isinstance(network, nn.Sequential) for network in networks) else None
 
 
 def check_networks(networks: Sequence[nn.Sequential], states: Tensor, actions: Tensor) -> None:
     """ValueError or TypeError unless the networks' first layers read (state, action) in the inputs' precision."""
     wide = states.shape[1] + actions.shape[1]
-    for i, layer in enumerate(network[0] for network in networks):
+    for i, network in enumerate(networks):
+        layer = next(iter(network), None)
         if isinstance(layer, nn.Linear) and layer.in_features != wide:
             raise ValueError(
                 f"network {i} reads {layer.in_features} numbers, but states have {states.shape[1]} and actions "
@@ -156,7 +157,8 @@ def check_networks(networks: Sequence[nn.Sequential], states: Tensor, actions: T
 
 def _output(critic: Critic, states: Tensor, actions: Tensor) -> Any:
     networks = sequential_networks(critic)
-    for part in networks or [critic]:
+    parts: Sequence[Any] = networks or [critic]
+    for part in parts:
         _require_independent_rows(part)
     if networks is not None:
         check_networks(networks, states, actions)
@@ -284,7 +286,7 @@ def require_curvature(gradient: Tensor, curvature: Tensor | None, name: str) -> 
 
 def _is_compiled(value: Tensor) -> bool:
     """Whether a program of torch.compile's had a part in this value."""
-    todo, seen = [value.grad_fn], set()
+    todo, seen = [value.grad_fn], set[Any]()
     while todo:
         node = todo.pop()
         if node is not None and node not in seen:

@@ -7,6 +7,7 @@ derivatives, costs more than a form made for one architecture, and serves as the
 import math
 import warnings
 from numbers import Real
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -70,9 +71,11 @@ def pave_losses(
     and of probes of another length.
     """
     _check_arguments(states, actions, next_states, state_noise, probes, delta)
-    rest = {"state_noise": state_noise, "probes": probes, "delta": delta}
-    in_closed_form = silu_networks(critic) is not None
-    losses = (_in_closed_form if in_closed_form else _by_autograd)(critic, states, actions, next_states, **rest)
+    rest: dict[str, Any] = {"state_noise": state_noise, "probes": probes, "delta": delta}
+    if silu_networks(critic) is not None:
+        losses = _in_closed_form(critic, states, actions, next_states, **rest)
+    else:
+        losses = _by_autograd(critic, states, actions, next_states, **rest)
     _warn_of_what_is_unlikely(states, actions, state_noise, probes)
     return losses
 
