@@ -1,12 +1,16 @@
 """The closed form of PAVE's losses against nested autograd, in float64, and its rounding in float32."""
 
+import itertools
+
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch import nn
 
 from paperlib.notebooks.shared.transitions import replay_transitions
-from paperlib.pave.closed_form import closed_form_pave, silu_derivatives, silu_second_derivative
+from paperlib.pave import closed_form
+from paperlib.pave.closed_form import closed_form_pave, silu_derivatives, silu_networks, silu_second_derivative
 from paperlib.pave.engine.networks import StackedMLP
 from paperlib.pave.example_critics import trained_networks
 from paperlib.pave.losses import PaveLosses, pave_losses
@@ -220,3 +224,116 @@ def test_silu_derivatives_equal_autograd():
     torch.testing.assert_close(value, expected, rtol=1e-13, atol=1e-15)
     torch.testing.assert_close(slope, first, rtol=1e-13, atol=1e-15)
     torch.testing.assert_close(silu_second_derivative(z, gate), second, rtol=1e-12, atol=1e-15)
+
+
+def silu_network(widths, seed, *, bias=True):
+    torch.manual_seed(seed)
+    layers = [part for i, o in itertools.pairwise(widths) for part in (nn.Linear(i, o, bias=bias), nn.SiLU())]
+    network = nn.Sequential(*layers[:-1]).double()
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.mul_(3)  # so that every derivative is of order one
+    return network
+
+
+def one_batch(rows=7, seed=0):
+    batch = random_batch(1, rows, 3, 2, torch.Generator().manual_seed(seed))
+    return {name: tensor[0] for name, tensor in batch.items()} | {"delta": 0.7}
+
+
+def through_functions(networks):
+    """The same critic in a form that has no closed form."""
+    if isinstance(networks, nn.Sequential):
+        return lambda s, a: networks(torch.cat([s, a], 1))
+    return lambda s, a: tuple(network(torch.cat([s, a], 1)) for network in networks)
+
+
+NETWORKS = {
+    "one": silu_network((5, 6, 1), 0),
+    "deep": silu_network((5, 6, 4, 7, 1), 1),
+    "without biases": silu_network((5, 6, 4, 1), 2, bias=False),
+    "twins": (silu_network((5, 6, 1), 3), silu_network((5, 6, 1), 4)),
+    "twins of two shapes": [silu_network((5, 6, 1), 5), silu_network((5, 4, 3, 1), 6)],
+}
+
+
+def parameters(networks):
+    return [
+        p for network in ([networks] if isinstance(networks, nn.Sequential) else networks) for p in network.parameters()
+    ]
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_pave_losses_of_silu_networks_are_the_closed_form_and_equal_nested_autograd(name, monkeypatch):
+    critic, batch = NETWORKS[name], one_batch()
+    generic = pave_losses(through_functions(critic), **batch)
+    monkeypatch.setattr("paperlib.pave.losses._by_autograd", None)
+    closed = pave_losses(critic, **batch)
+    for ours, theirs in zip(closed, generic, strict=True):
+        assert ours.shape == theirs.shape and (theirs > 0).all()
+        torch.testing.assert_close(ours, theirs, rtol=RELATIVE_TOLERANCE, atol=0)
+        assert_equal_gradients(*(gradients(x.sum(), parameters(critic)) for x in (ours, theirs)))
+
+
+def test_they_are_differentiable_by_inputs_and_twice_like_the_generic_losses():
+    critic, batch = NETWORKS["deep"], one_batch()
+    inputs = [batch[name].requires_grad_() for name in ("states", "actions", "next_states")]
+    slopes = []
+    for one in (critic, through_functions(critic)):
+        total = sum(pave_losses(one, **batch))
+        by_inputs = torch.autograd.grad(total, inputs, create_graph=True)
+        slopes.append([*by_inputs, *gradients(sum(x.square().sum() for x in by_inputs), critic.parameters())])
+    assert_equal_gradients(*slopes)
+
+
+OTHERS = {
+    "another activation": lambda: nn.Sequential(nn.Linear(5, 6), nn.Softplus(), nn.Linear(6, 1)),
+    "a normalisation": lambda: nn.Sequential(nn.Linear(5, 6), nn.LayerNorm(6), nn.SiLU(), nn.Linear(6, 1)),
+    "no hidden layer": lambda: nn.Sequential(nn.Linear(5, 1)),
+    "an activation at the end": lambda: nn.Sequential(nn.Linear(5, 1), nn.SiLU()),
+    "several outputs": lambda: nn.Sequential(nn.Linear(5, 6), nn.SiLU(), nn.Linear(6, 2)),
+    "spectral normalisation": lambda: nn.Sequential(
+        nn.utils.parametrizations.spectral_norm(nn.Linear(5, 6)), nn.SiLU(), nn.Linear(6, 1)
+    ),
+    "a hook": lambda: hooked(silu_network((5, 6, 1), 0)),
+    "one of twins": lambda: (silu_network((5, 6, 1), 0), nn.Sequential(nn.Linear(5, 6), nn.ReLU(), nn.Linear(6, 1))),
+    "a function": lambda: through_functions(silu_network((5, 6, 1), 0)),
+}
+
+
+def hooked(network):
+    network[0].register_forward_hook(lambda module, inputs, output: 2 * output)
+    return network
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_what_is_no_plain_silu_network_has_no_closed_form(name):
+    assert silu_networks(OTHERS[name]()) is None
+
+
+def test_a_hooked_network_gets_the_losses_of_what_it_computes():
+    network = OTHERS["a hook"]()
+    losses = pave_losses(network, **one_batch())
+    torch.testing.assert_close(tuple(losses), tuple(pave_losses(through_functions(network), **one_batch())))
+
+
+def test_a_compiled_network_and_compiled_losses_are_the_closed_form():
+    torch.compiler.reset()
+    network = silu_network((5, 6, 1), 0)
+    expected = tuple(pave_losses(network, **one_batch()))
+    torch.testing.assert_close(tuple(pave_losses(torch.compile(network, backend="aot_eager"), **one_batch())), expected)
+    layers = closed_form.silu_networks(network)[0]
+    compiled = torch.compile(closed_form.network_losses, backend="aot_eager", fullgraph=True)(layers, **one_batch())
+    torch.testing.assert_close(tuple(compiled[1]), expected)
+
+
+def test_the_closed_form_refuses_what_the_generic_losses_refuse():
+    network = silu_network((5, 6, 1), 0)
+    with pytest.raises(TypeError, match="network 0 is torch.float32 but states is torch.float64"):
+        pave_losses(silu_network((5, 6, 1), 0).float(), **one_batch())
+    with pytest.raises(ValueError, match="network 0 reads 5 numbers, but states have 3 and actions 1"):
+        pave_losses(network, **one_batch() | {name: torch.ones(7, 1).double() for name in ("actions", "probes")})
+    with torch.no_grad():
+        network[-1].bias.fill_(torch.nan)
+    with pytest.raises(ValueError, match="critic 1 returned nan at row 0"):
+        pave_losses((silu_network((5, 6, 1), 0), network), **one_batch())

@@ -1,4 +1,4 @@
-"""CONTRIBUTING.md's examples are executed, in a copy of the project, as they stand; a part is edited where it says."""
+"""CONTRIBUTING.md's examples are executed, in a copy of the project, as they stand."""
 
 import re
 import shutil
@@ -11,7 +11,7 @@ from test_pipeline import ROOT, clean_environment, write_notebook
 
 PAGE = (ROOT / "CONTRIBUTING.md").read_text()
 _EDIT = re.compile(
-    r"(?:In|New,) `(?P<file>[^`]+)`(?:, (?P<where>at the end|below the line that begins with `(?P<anchor>[^`]+)`))?:"
+    r"(?:In|New,) `(?P<file>[^`]+)`(?:, (?P<where>at the end))?:"
     r"\n\n```\w+\n(?P<text>.*?)```",
     re.DOTALL,
 )
@@ -30,15 +30,10 @@ def edit(project: Path, title: str) -> list[str]:
     edits = list(_EDIT.finditer(section(title)))
     for one in edits:
         file = project / one["file"]
-        if one["where"] is None:
-            assert not file.exists()
-            file.write_text(one["text"])
-        elif one["anchor"] is None:
-            file.write_text(file.read_text() + one["text"])
-        else:
-            lines = file.read_text().splitlines(keepends=True)
-            (place,) = [number for number, line in enumerate(lines) if line.startswith(one["anchor"])]
-            file.write_text("".join([*lines[: place + 1], one["text"], *lines[place + 1 :]]))
+        assert file.exists() == (one["where"] is not None)
+        file.parent.mkdir(exist_ok=True)
+        with file.open("a") as there:
+            there.write(one["text"])
     return [one["file"] for one in edits]
 
 
@@ -61,29 +56,34 @@ def run(project: Path, *arguments: str) -> str:
     return done.stdout
 
 
-TRAIN = """
-from paperlib.pave.experiments import load_experiment, train
-from paperlib.repro.store import RunStore
-for record in train(load_experiment("{name}", "smoke"), RunStore("build/runs")):
-    print(record.spec["method"], record.status, record.table("evaluations").shape[0])
-"""
+SAY = "for r in records: print(r.spec['environment'], r.spec['method'], r.spec['coefficients'], r.status)"
 
 
-def test_the_environment_takes_the_files_that_the_table_says_and_trains(project):
-    assert edit(project, "An environment") == ["data/environments.yaml", "data/experiments/mountain_car.yaml"]
-    lines = run(project, "-c", TRAIN.format(name="mountain_car")).splitlines()
-    assert lines == ["base finished 2", "pave finished 2"]
+def test_the_environment_takes_one_file_of_ones_own_and_trains(project):
+    assert edit(project, "An environment") == ["mine/half_cheetah.yaml"]
+    said = run(project, "-c", f"{last_code('An environment')}\n{SAY}").splitlines()
+    assert [line.split()[:2] for line in said] == [["HalfCheetah-v5", m] for m in ("base", "pave") * 2]
+    assert all(line.endswith("finished") for line in said)
 
 
-def test_the_method_takes_the_files_that_the_table_says_and_trains_alone_and_with_pave(project):
-    folder = "paperlib/pave/engine"
-    files = [f"{folder}/actor_terms.py", f"{folder}/settings.py", "data/experiments/second_difference.yaml"]
-    assert edit(project, "A method with a term of its own") == files
-    train = last_code("A method with a term of its own")
-    said = run(project, "-c", f"{train}\nfor r in records: print(r.spec['coefficients'], r.status)").splitlines()
+def test_the_method_takes_two_files_of_ones_own_and_trains_alone_and_with_pave(project):
+    title = "A method with a term of its own"
+    assert edit(project, title) == ["mine/l2c2.py", "mine/l2c2.yaml"]
+    train = (
+        last_code("An environment")
+        .replace("half_cheetah", "l2c2")
+        .replace('RunStore("build/runs")', "STORE, workers=2")
+    )
+    # Two processes: each must know the term, which only the experiment's file names.
+    script = (
+        "from paperlib.repro.store import RunStore\nif __name__ == '__main__':\n    STORE = RunStore('build/runs')\n"
+    )
+    script += "".join(f"    {line}\n" for line in [*train.splitlines(), SAY])
+    (project / "train.py").write_text(script)
+    said = run(project, "train.py").splitlines()
     assert len(said) == 6 and all(line.endswith("finished") for line in said)
-    assert sum("'second_difference': 1.0" in line for line in said) == 4
-    assert sum("'second_difference': 1.0" in line and "'mpr'" in line for line in said) == 2
+    assert sum("'l2c2': 1.0" in line for line in said) == 4
+    assert sum("'l2c2': 1.0" in line and "'mpr'" in line for line in said) == 2
 
 
 def test_the_claim_takes_two_files_and_gets_its_verdict(project):

@@ -1,5 +1,7 @@
 """Critic geometry against closed forms, finite differences and its error messages."""
 
+import functools
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -368,3 +370,100 @@ def test_a_malformed_critic_output_is_refused(critic, error, message, batch):
 def test_malformed_inputs_are_refused_by_name(function, change, error, message, batch):
     with pytest.raises(error, match=message):
         function(QuadraticCritic(), *change(*batch))
+
+
+def network(*, activation=nn.SiLU, layers=(), inputs=STATE_DIM + ACTION_DIM):
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Linear(inputs, 6), activation(), *layers, nn.Linear(6, 1)).double()
+
+
+@pytest.mark.parametrize("function", GEOMETRY)
+def test_a_sequential_network_is_a_critic_as_it_stands_alone_or_as_twins(function, batch):
+    one, two = network(), network(activation=nn.Softplus)
+    by_hand = [function(lambda s, a, n=n: n(torch.cat([s, a], 1)), *batch) for n in (one, two)]
+    torch.testing.assert_close(function(one, *batch), by_hand[0], rtol=0, atol=0)
+    torch.testing.assert_close(function((one, two), *batch), torch.stack(by_hand), rtol=0, atol=0)
+    torch.testing.assert_close(function([one], *batch), by_hand[0][None], rtol=0, atol=0)
+
+
+def test_a_critic_in_another_precision_or_of_other_widths_is_named(batch):
+    with pytest.raises(TypeError, match="network 0 is torch.float32 but states is torch.float64"):
+        action_gradient(network().float(), *batch)
+    with pytest.raises(TypeError, match="the critic does not take torch.float64: convert it or the inputs"):
+        action_gradient(MLPCritic(STATE_DIM, ACTION_DIM, dtype=torch.float32), *batch)
+    with pytest.raises(ValueError, match="network 1 reads 9 numbers, but states have 4 and actions 3"):
+        action_gradient((network(), network(inputs=9)), *batch)
+    with pytest.raises(TypeError, match="critic must be callable.* is Tensor"):
+        action_gradient(batch[0], *batch)
+
+
+def test_another_error_of_the_critics_own_passes_as_it_is(batch):
+    def failing(states, actions):
+        raise RuntimeError("my own")
+
+    with pytest.raises(RuntimeError, match="^my own$"):
+        action_gradient(failing, *batch)
+
+
+@pytest.mark.parametrize("layer", [nn.Dropout(0.5), nn.BatchNorm1d(6)])
+def test_a_critic_with_dropout_or_batch_statistics_is_refused_while_it_trains(layer, batch):
+    critic = MLPCritic(STATE_DIM, ACTION_DIM)
+    critic.layers.insert(1, layer.double())
+    for one in (critic, network(layers=[layer.double()]), (network(layers=[layer.double()]),)):
+        with pytest.raises(ValueError, match=f"layer (layers.1|2) is {type(layer).__name__}.* eval"):
+            action_hessian(one, *batch)
+    assert action_hessian(critic.eval(), *batch).isfinite().all()
+
+
+def test_a_square_output_for_two_states_is_two_critics_as_documented():
+    states, actions = normal(2, STATE_DIM), normal(2, ACTION_DIM)
+    one, two = MLPCritic(STATE_DIM, ACTION_DIM, seed=1), MLPCritic(STATE_DIM, ACTION_DIM, seed=2)
+    in_rows = action_gradient(lambda s, a: torch.stack([one(s, a), two(s, a)]).squeeze(2), states, actions)
+    assert in_rows.shape == (2, 2, ACTION_DIM)
+    with pytest.raises(ValueError, match=r"critic returned shape \(3, 2\)"):
+        action_gradient(
+            lambda s, a: torch.cat([one(s, a), two(s, a)], dim=1), normal(3, STATE_DIM), normal(3, ACTION_DIM)
+        )
+
+
+@pytest.mark.parametrize("function", [implicit_policy_jacobian, policy_lipschitz_bound])
+@pytest.mark.parametrize("twins", [False, True])
+def test_jacobian_and_bound_take_a_critic_with_states_and_actions(function, twins, batch):
+    one = QuadraticCritic()
+    critic = (lambda s, a: (one(s, a), 2 * one(s, a))) if twins else one
+    hessians = mixed_hessian(critic, *batch), action_hessian(critic, *batch)
+    torch.testing.assert_close(function(critic, *batch), function(*hessians), rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("function", [implicit_policy_jacobian, policy_lipschitz_bound])
+def test_jacobian_and_bound_say_which_two_calls_there_are(function, batch):
+    for arguments in ((QuadraticCritic(), batch[0]), (*batch, batch[0])):
+        with pytest.raises(TypeError, match="two Hessians H_sa and H_aa"):
+            function(*arguments)
+
+
+def call(critic, states, actions):
+    return critic(states, actions)
+
+
+COMPILED = {
+    "module": lambda critic: torch.compile(critic, backend="aot_eager"),
+    "method": lambda critic: critic.compile(backend="aot_eager") or critic,
+    "inside a function": lambda critic: functools.partial(call, torch.compile(critic, backend="aot_eager")),
+}
+
+
+@pytest.mark.parametrize("form", COMPILED)
+def test_a_compiled_critic_has_the_derivatives_of_the_one_that_was_compiled(form, batch):
+    torch.compiler.reset()
+    critic = MLPCritic(STATE_DIM, ACTION_DIM)
+    expected = action_hessian(critic, *batch)
+    compiled = COMPILED[form](critic)
+    compiled(*batch)  # compiles
+    torch.testing.assert_close(action_hessian(compiled, *batch), expected, rtol=0, atol=0)
+
+
+def test_compiling_the_derivative_itself_is_told_apart_from_a_critic_without_curvature(batch):
+    torch.compiler.reset()
+    with pytest.raises(NoCurvatureError, match="torch.compile leaves none; call this outside"):
+        torch.compile(action_hessian, backend="aot_eager")(MLPCritic(STATE_DIM, ACTION_DIM), *batch)

@@ -408,3 +408,34 @@ def test_the_benchmark_times_every_installed_backend():
     assert all(rate > 0 for rate in rates.values())
     with pytest.raises(ValueError, match="at least 1"):
         measure_backends("pendulum", runs=2, steps=0)
+
+
+def test_any_id_that_gymnasium_knows_is_an_environment():
+    spec = environment_spec("HalfCheetah-v5")
+    assert (spec.observation_dim, spec.action_dim, spec.max_episode_steps) == (17, 6, 1000)
+    assert fastest_backend("HalfCheetah-v5") == "gymnasium"
+    for name in ("HalfCheeta-v5", "HalfCheetah-v77", "no_such_module:Task-v0"):
+        with pytest.raises(KeyError, match="unknown environment.*and Gymnasium's ids"):
+            environment_definition(name)
+
+
+class Odd(gymnasium.Env):
+    observation_space = gymnasium.spaces.Box(-1, 1, (2,), np.float32)
+    action_space = gymnasium.spaces.Box(-1, 1, (1,), np.float32)
+
+
+@pytest.mark.parametrize(
+    ("changes", "steps", "message"),
+    [
+        ({"observation_space": gymnasium.spaces.Box(0, 1, (4, 4))}, 9, "observations must be vectors"),
+        ({"action_space": gymnasium.spaces.Discrete(3)}, 9, "actions must be vectors"),
+        ({"action_space": gymnasium.spaces.Box(-np.inf, np.inf, (1,))}, 9, "actions must be bounded"),
+        ({}, None, "episodes need a limit"),
+    ],
+)
+def test_what_the_engine_cannot_train_in_is_refused_with_a_reason(changes, steps, message, monkeypatch):
+    monkeypatch.setattr(gymnasium.envs.registration, "registry", gymnasium.registry.copy())
+    gymnasium.register("Odd-v0", entry_point=lambda **_: type("Changed", (Odd,), changes)(), max_episode_steps=steps)
+    environment_spec.cache_clear()
+    with pytest.raises(ValueError, match=f"Odd-v0: {message}"):
+        environment_spec("Odd-v0")

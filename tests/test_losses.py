@@ -1,5 +1,7 @@
 """PAVE's losses against hand-computed values, finite differences and their error messages."""
 
+import warnings
+
 import numpy as np
 import pytest
 import torch
@@ -8,7 +10,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from paperlib.pave.critic_geometry import NoCurvatureError, action_gradient, action_hessian
-from paperlib.pave.losses import PaveLosses, pave_losses
+from paperlib.pave.losses import PaveLosses, UnlikelyInputWarning, pave_losses
 
 few_examples = settings(max_examples=15, deadline=None)
 sizes = st.integers(1, 4)
@@ -29,7 +31,7 @@ def mlp_critic(state_dim, action_dim, activation=nn.SiLU, seed=0):
 def random_batch(rows=5, state_dim=4, action_dim=3, seed=0):
     return {
         "states": normal(rows, state_dim, seed=seed),
-        "actions": normal(rows, action_dim, seed=seed + 1),
+        "actions": normal(rows, action_dim, seed=seed + 1).tanh(),
         "next_states": normal(rows, state_dim, seed=seed + 2),
         "state_noise": 0.1 * normal(rows, state_dim, seed=seed + 3),
         "probes": normal(rows, action_dim, seed=seed + 4).sign(),
@@ -42,6 +44,7 @@ def diagonal_critic(*curvature):
     return lambda states, actions: (actions.square() * diagonal).sum(1) / 2
 
 
+@pytest.mark.filterwarnings("ignore:probes")
 def test_a_bilinear_quadratic_critic_gives_the_losses_computed_by_hand():
     # Q = a'Gs - a1^2 + 0.25 a2^2 with G = [[1, 2], [0, 3]]: grad differences are G ds, and H = diag(-2, 0.5).
     mixed = torch.tensor([[1.0, 2.0], [0.0, 3.0]])
@@ -66,12 +69,14 @@ def test_a_bilinear_quadratic_critic_gives_the_losses_computed_by_hand():
     assert all(loss.shape == () and loss.dtype == torch.float32 for loss in losses)
 
 
+@pytest.mark.filterwarnings("ignore:probes")
 def test_the_hinge_is_applied_to_each_row_before_the_mean():
     batch = random_batch(rows=2, action_dim=1) | {"probes": torch.tensor([[1.0], [3.0]], dtype=torch.float64)}
     losses = pave_losses(lambda s, a: -a.square().sum(1), **batch | {"delta": 3.0})
     assert losses.curv.item() == pytest.approx((1.0 + 0.0) / 2)  # -2 + 3 and max(0, -18 + 3)
 
 
+@pytest.mark.filterwarnings("ignore:probes")
 def test_zero_curvature_loss_does_not_imply_a_concave_critic():
     batch = random_batch(action_dim=2)
     critic = diagonal_critic(1.0, -3.0)
@@ -213,6 +218,7 @@ def with_nan(value, row):
         ("delta", lambda x: float("nan"), ValueError, "delta must be a finite number above 0, got nan"),
         ("delta", lambda x: float("inf"), ValueError, "delta must be a finite number above 0, got inf"),
         ("delta", lambda x: "1", ValueError, "delta must be a finite number above 0, got '1'"),
+        ("delta", lambda x: True, ValueError, "delta must be a finite number above 0, got True"),
     ],
 )
 def test_malformed_arguments_are_refused_by_name(name, change, error, message):
@@ -226,3 +232,48 @@ def test_an_empty_batch_is_refused():
     batch = {name: value[:0] if isinstance(value, torch.Tensor) else value for name, value in random_batch().items()}
     with pytest.raises(ValueError, match=r"states must have shape \(B, d\) with B >= 1 and d >= 1, got \(0, 4\)"):
         pave_losses(mlp_critic(4, 3)[1], **batch)
+
+
+def ordinary_batch(**changes):
+    """Twenty rows of what the losses expect."""
+    return random_batch(rows=20) | {"state_noise": 0.01 * normal(20, 4, seed=8)} | changes
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"actions": 2 * normal(20, 3, seed=1).sign()}, "actions lie beyond"),  # a critic of Pendulum's torques
+        ({"state_noise": normal(20, 4, seed=8)}, "is it scaled by sigma"),
+        ({"probes": 100 * normal(20, 3, seed=4)}, "probes are not of squared length 3"),
+    ],
+    ids=["actions", "sigma", "probes"],
+)
+def test_what_is_rarely_meant_is_warned_of_once_and_where_it_was_called(changes, message):
+    with warnings.catch_warnings(record=True) as raised:
+        warnings.simplefilter("default")
+        for shift in range(3):
+            pave_losses(mlp_critic(4, 3)[1], **ordinary_batch(**changes) | {"delta": 1.0 + shift})
+    assert [one.category for one in raised] == [UnlikelyInputWarning] and message in str(raised[0].message)
+    assert raised[0].filename == __file__
+
+
+def test_what_is_meant_is_not_warned_of():
+    spheric = normal(20, 3, seed=4)
+    spheric *= 3**0.5 / spheric.norm(dim=1, keepdim=True)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for batch in (ordinary_batch(), ordinary_batch(probes=spheric), random_batch(rows=1)):
+            pave_losses(mlp_critic(4, 3)[1], **batch)
+
+
+def test_states_and_actions_in_the_wrong_order_are_seen_by_the_actions_range():
+    batch = ordinary_batch(actions=normal(20, 4, seed=1).tanh(), probes=normal(20, 4, seed=4).sign())
+    swapped = batch | {"states": batch["actions"], "next_states": batch["actions"], "actions": 3 * batch["states"]}
+    with pytest.warns(UnlikelyInputWarning, match="actions lie beyond"):
+        pave_losses(mlp_critic(4, 4)[1], **swapped)
+
+
+def test_the_terms_after_the_next_states_are_given_by_name():
+    with pytest.raises(TypeError, match="pave_losses\\(\\) takes 4 positional arguments"):
+        pave_losses(mlp_critic(4, 3)[1], *random_batch().values())
+    assert "given by name" in pave_losses.__doc__

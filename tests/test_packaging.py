@@ -2,6 +2,8 @@
 
 import ast
 import importlib.metadata
+import itertools
+import json
 import re
 import tomllib
 from pathlib import Path
@@ -12,6 +14,8 @@ from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
 from packaging.version import Version
+
+import paperlib
 
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
@@ -31,8 +35,9 @@ def pinned_version(requirement: Requirement) -> Version:
 
 
 def direct_requirements() -> list[Requirement]:
-    development = PROJECT["optional-dependencies"]["dev"]
-    return [Requirement(line) for line in PROJECT["dependencies"] + development]
+    """Those of the library and of every extra; extras that name other extras add none."""
+    lines = [*PROJECT["dependencies"], *itertools.chain.from_iterable(PROJECT["optional-dependencies"].values())]
+    return [one for one in map(Requirement, lines) if one.name != "paperlib"]
 
 
 def test_the_conda_environment_takes_every_version_but_pythons_from_the_lock():
@@ -49,7 +54,7 @@ def test_both_ways_of_set_up_install_the_same():
     assert "--file environment.yml" in makefile
 
 
-@pytest.mark.parametrize("requirement", direct_requirements(), ids=lambda r: r.name)
+@pytest.mark.parametrize("requirement", direct_requirements(), ids=str)
 def test_a_direct_dependency_is_pinned_within_its_range(requirement):
     assert pinned_version(pins()[canonicalize_name(requirement.name)]) in requirement.specifier
 
@@ -57,7 +62,7 @@ def test_a_direct_dependency_is_pinned_within_its_range(requirement):
 def test_each_direct_dependency_says_why():
     section = (ROOT / "pyproject.toml").read_text().split("dependencies = [", 1)[1].split("[project.scripts]")[0]
     lines = [line for line in section.splitlines() if line.strip().startswith('"')]
-    assert len(lines) == len(direct_requirements())
+    assert len(lines) == len(direct_requirements()) + 2  # notebooks and dev name extras
     before = dict(zip(section.splitlines()[1:], section.splitlines(), strict=False))
     assert [line for line in lines if "  # " not in line and not before[line].strip().startswith("#")] == []
 
@@ -102,9 +107,24 @@ def test_the_makefile_accepts_the_python_versions_of_pyproject():
 
 def test_the_citation_names_both_papers():
     citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
-    assert citation["version"] == PROJECT["version"]
+    assert citation["version"] == paperlib.__version__
     assert sorted(reference["year"] for reference in citation["references"]) == [2015, 2026]
     assert all(reference["authors"] and reference["title"] for reference in citation["references"])
+
+
+def test_codemeta_says_what_pyproject_and_the_citation_say():
+    meta, citation = (
+        json.loads((ROOT / "codemeta.json").read_text()),
+        yaml.safe_load((ROOT / "CITATION.cff").read_text()),
+    )
+    assert (meta["name"], meta["version"]) == (PROJECT["name"], paperlib.__version__)
+    assert meta["description"] == citation["abstract"]
+    assert meta["runtimePlatform"] == f"Python {PROJECT['requires-python']}"
+    assert meta["license"].endswith(f"/{PROJECT['license']}") and PROJECT["license"] == citation["license"]
+    assert meta["softwareRequirements"] == [Requirement(line).name for line in PROJECT["dependencies"]]
+    assert [author["name"] for author in meta["author"]] == [author["name"] for author in citation["authors"]]
+    papers = [(one["name"], int(one["datePublished"])) for one in meta["referencePublication"]]
+    assert papers == [(one["title"], one["year"]) for one in citation["references"]]
 
 
 FORBIDDEN = {"repro": {"pave", "lipschitz"}, "pave": {"lipschitz"}, "lipschitz": {"pave"}}

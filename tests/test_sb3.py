@@ -1,15 +1,19 @@
 """PAVE added to Stable-Baselines3: the same weights as a `train()` written out by hand, and all else as before."""
 
+import gymnasium
+import numpy as np
 import pytest
 import torch
-from stable_baselines3 import DDPG, SAC, TD3
+from stable_baselines3 import DDPG, PPO, SAC, TD3
+from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.env_util import make_vec_env
 from stable_baselines3.common.utils import polyak_update, set_random_seed
+from stable_baselines3.common.vec_env import VecNormalize
 from torch.nn.functional import mse_loss
 
 from paperlib.pave import NoCurvatureError, pave_losses
 from paperlib.pave.engine.settings import Coefficients
-from paperlib.pave.sb3 import with_pave
+from paperlib.pave.sb3 import _plain_networks, with_pave
 
 WEIGHTS = Coefficients(mpr=2.0, vfc=0.5, curv=1.5, sigma=0.05, delta=0.7)
 SMALL = {"learning_starts": 40, "batch_size": 16, "buffer_size": 400, "seed": 1}
@@ -27,7 +31,7 @@ def penalty(model, batch):
     noise = WEIGHTS.sigma * torch.randn_like(batch.observations)
     probes = torch.randint_like(batch.actions, 2) * 2 - 1
     losses = pave_losses(
-        *(model.critic, batch.observations, batch.actions, batch.next_observations),
+        *(tuple(model.critic.q_networks), batch.observations, batch.actions, batch.next_observations),
         **{"state_noise": noise, "probes": probes, "delta": WEIGHTS.delta},
     )
     return (WEIGHTS.mpr * losses.mpr + WEIGHTS.vfc * losses.vfc + WEIGHTS.curv * losses.curv).sum()
@@ -86,6 +90,20 @@ def test_training_equals_a_train_written_out(algorithm, update):
     assert all((p != q).any() for p, q in zip(before, ours.critic.parameters(), strict=True))
 
 
+@pytest.mark.parametrize("algorithm", [TD3, SAC])
+def test_the_closed_form_of_its_networks_equals_the_losses_of_the_critic_that_it_calls(algorithm):
+    model = small(algorithm)
+    model.learn(30)
+    batch = model.replay_buffer.sample(16)
+    arguments = (batch.observations, batch.actions, batch.next_observations)
+    rest = {"state_noise": 0.05 * torch.randn_like(batch.observations), "probes": torch.ones_like(batch.actions)}
+    losses = [
+        pave_losses(critic, *arguments, **rest, delta=0.7) for critic in (_plain_networks(model.critic), model.critic)
+    ]
+    assert isinstance(_plain_networks(model.critic), tuple) and losses[0].mpr.shape == (2,)
+    torch.testing.assert_close(tuple(losses[0]), tuple(losses[1]), rtol=1e-4, atol=1e-8)
+
+
 def test_without_weight_it_is_the_algorithm_itself():
     nothing, plain = small(TD3, pave=Coefficients()), TD3("MlpPolicy", "Pendulum-v1", policy_kwargs=dict(SILU), **SMALL)
     for model in (nothing, plain):
@@ -122,11 +140,130 @@ def test_the_losses_are_logged():
     assert logged["train/pave_curv"] > 0
 
 
-def test_several_environments_and_subclasses_train():
+def test_several_environments_train():
     environments = make_vec_env("Pendulum-v1", n_envs=2)
     model = with_pave(DDPG)("MlpPolicy", environments, pave=WEIGHTS, policy_kwargs=dict(SILU), **SMALL)
     model.learn(60)
     assert model._n_updates > 0
+
+
+def test_the_losses_see_the_observations_that_the_algorithm_sees(monkeypatch):
+    seen = []
+
+    def watched(critic, states, actions, next_states, **others):
+        seen.append(states.abs().max().item())
+        return pave_losses(critic, states, actions, next_states, **others)
+
+    monkeypatch.setattr("paperlib.pave.sb3.pave_losses", watched)
+    environments = VecNormalize(make_vec_env("Pendulum-v1"), clip_obs=0.1)
+    with_pave(TD3)("MlpPolicy", environments, pave=WEIGHTS, policy_kwargs=dict(SILU), **SMALL).learn(50)
+    assert seen and max(seen) <= 0.1 + 1e-6
+
+
+class InFloat64(gymnasium.ObservationWrapper):
+    """Pendulum with observations in float64, as MuJoCo's are."""
+
+    observation_space = gymnasium.spaces.Box(-8, 8, (3,), np.float64)
+
+    def observation(self, observation):
+        return observation.astype(np.float64)
+
+
+def test_observations_in_float64_train_like_others():
+    environment = InFloat64(gymnasium.make("Pendulum-v1"))
+    model = with_pave(TD3)("MlpPolicy", environment, pave=WEIGHTS, policy_kwargs=dict(SILU), **SMALL)
+    model.learn(50)
+    assert model.replay_buffer.observations.dtype == np.float64 and model.logger.name_to_value["train/pave_mpr"] > 0
+
+
+class Halved(TD3):
+    """A user's subclass: half the updates asked for."""
+
+    def train(self, gradient_steps, batch_size=64):
+        super().train(gradient_steps // 2, batch_size)
+
+
+def test_a_users_subclass_keeps_its_own_train_and_can_be_made_of_the_result():
+    class Named(with_pave(Halved)):
+        pass
+
+    assert with_pave(Halved) is with_pave(Halved) and issubclass(with_pave(Halved), Halved)
+    for made in (with_pave(Halved), Named):
+        model = made("MlpPolicy", "Pendulum-v1", pave=WEIGHTS, policy_kwargs=dict(SILU), **SMALL)
+        model.learn(30)
+        model.train(6, 16)
+        assert model._n_updates == 3 and model.logger.name_to_value["train/pave_mpr"] > 0
+
+
+def test_a_callback_sees_the_losses_stops_training_and_training_goes_on():
+    class Stop(BaseCallback):
+        def _on_step(self):
+            self.last = self.logger.name_to_value.get("train/pave_curv", 0.0)
+            return self.num_timesteps < 50
+
+    model, callback = small(TD3), Stop()
+    model.learn(200, callback=callback)
+    assert model.num_timesteps == 50 and callback.last > 0
+    updates = model._n_updates
+    model.learn(10, reset_num_timesteps=False)
+    assert model.num_timesteps == 60 and model._n_updates == updates + 10
+
+
+def test_a_model_saved_without_pave_goes_on_with_it(tmp_path):
+    plain = TD3("MlpPolicy", "Pendulum-v1", policy_kwargs=dict(SILU), **SMALL)
+    plain.save(tmp_path / "plain")
+    model = with_pave(TD3).load(tmp_path / "plain", env=plain.env, pave=WEIGHTS)
+    model.learn(60)
+    assert "train/pave_mpr" in model.logger.name_to_value
+    with pytest.raises(ValueError, match="PAVE needs its weights"):
+        with_pave(TD3).load(tmp_path / "plain")
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_a_model_on_a_gpu_trains():
+    model = small(TD3, device="cuda")
+    model.learn(60)
+    assert next(model.critic.parameters()).is_cuda and "train/pave_mpr" in model.logger.name_to_value
+
+
+class OwnOptimizer(TD3):
+    """As another version of train() might be: the critic steps by an optimiser that PAVE does not know."""
+
+    def train(self, gradient_steps, batch_size=64):
+        self.replay_buffer.sample(batch_size)
+
+
+class TwoBatches(TD3):
+    def train(self, gradient_steps, batch_size=64):
+        self.replay_buffer.sample(batch_size)
+        super().train(gradient_steps, batch_size)
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "message"), [(OwnOptimizer, "PAVE had no part in training"), (TwoBatches, "2 minibatches were drawn")]
+)
+def test_a_train_that_leaves_pave_out_is_no_silent_success(algorithm, message):
+    model = small(algorithm)
+    model.learn(30)
+    with pytest.raises(RuntimeError, match=message):
+        model.train(1, 16)
+    assert "sample" not in vars(model.replay_buffer)
+
+
+@pytest.mark.parametrize("other", [PPO, dict, "TD3"])
+def test_what_is_no_td3_or_sac_is_refused(other):
+    with pytest.raises(TypeError, match="TD3, SAC or a subclass"):
+        with_pave(other)
+
+
+class Pictures(gymnasium.Env):
+    observation_space = gymnasium.spaces.Box(0, 1, (4, 4), np.float32)
+    action_space = gymnasium.spaces.Box(-1, 1, (1,), np.float32)
+
+
+def test_observations_that_are_no_vectors_are_refused():
+    with pytest.raises(ValueError, match=r"observations that are vectors, .*\(4, 4\)"):
+        with_pave(TD3)("MlpPolicy", Pictures(), pave=WEIGHTS)
 
 
 def test_missing_weights_and_critics_without_curvature_are_refused():

@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 import yaml
 
-from paperlib.pave.engine import settings
+from paperlib.pave.engine import actor_terms, settings
 from paperlib.pave.engine.settings import (
     ALGORITHMS,
     METHODS,
@@ -143,3 +143,39 @@ def test_settings_cannot_be_changed_by_accident():
         published_settings("td3", "walker").gamma = 0.5
     with pytest.raises(dataclasses.FrozenInstanceError):
         Coefficients().mpr = 1.0
+
+
+def test_any_gymnasium_id_has_the_common_settings_and_neither_weights_nor_steps_of_the_papers():
+    assert published_settings("td3", "HalfCheetah-v5") == published_settings("td3", "walker")
+    assert published_coefficients("base", "td3", "HalfCheetah-v5") == Coefficients()
+    with pytest.raises(ValueError, match="nothing is published for pave with td3 in HalfCheetah-v5"):
+        published_coefficients("pave", "td3", "HalfCheetah-v5")
+    with pytest.raises(ValueError, match="no number of steps is published for HalfCheetah-v5"):
+        published_steps("HalfCheetah-v5")
+
+
+@pytest.fixture
+def own_term(monkeypatch):
+    monkeypatch.setattr(actor_terms, "TERMS", settings.TERMS.copy())
+    monkeypatch.setattr(settings, "TERMS", actor_terms.TERMS)
+    term = actor_terms.ActorTerm(("own_weight",), lambda batch, noise, c: batch.states, lambda *_: 0.0)
+    actor_terms.register("own", term)
+    return term
+
+
+def test_a_registered_terms_weight_is_a_coefficient_that_names_only_its_own_runs(own_term):
+    plain = Coefficients(mpr=1.0)
+    weighted = plain.with_values(own_weight=2, vfc=3.0)
+    assert weighted.value("own_weight") == 2.0 and plain.value("own_weight") == 0.0
+    assert weighted.terms() == {"pave", "own"} and plain.terms() == {"pave"}
+    assert weighted.named() == {"mpr": 1.0, "vfc": 3.0, "sigma": 0.01, "own_weight": 2.0}
+    assert plain.with_values(own_weight=0.0).named() == plain.named()
+    assert hash(weighted) == hash(plain.with_values(vfc=3.0, own_weight=2.0))
+
+
+def test_unknown_coefficients_and_names_in_use_are_refused(own_term):
+    with pytest.raises(ValueError, match="no coefficient mrp; there are: mpr, .*own_weight"):
+        Coefficients().with_values(mrp=1.0)
+    for name, term in (("own", own_term), ("another", own_term), ("pave", own_term._replace(weights=("new",)))):
+        with pytest.raises(ValueError, match="is there already"):
+            actor_terms.register(name, term)

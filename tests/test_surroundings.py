@@ -350,13 +350,25 @@ def test_a_file_system_without_locks_says_what_to_do(tmp_path, monkeypatch, numb
 def test_a_removed_module_is_in_no_later_wheel(tmp_path):
     pytest.importorskip("flit_core")
     project = tmp_path / "project"
-    shutil.copytree(ROOT / "paperlib" / "repro", project / "paperlib" / "repro")
-    for name in ("paperlib/__init__.py", "pyproject.toml", "README.md", "LICENSE"):
+    for folder in ("paperlib/repro", "tools", "data/experiments", "data/published"):
+        shutil.copytree(ROOT / folder, project / folder, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("paperlib/__init__.py", "data/environments.yaml", "pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, project / name)
     before = set(project.rglob("*"))
 
     def modules_in_wheel() -> set[str]:
-        command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation", "-w", tmp_path]
+        command = [
+            sys.executable,
+            "-B",
+            "-m",
+            "pip",
+            "wheel",
+            "--quiet",
+            "--no-deps",
+            "--no-build-isolation",
+            "-w",
+            tmp_path,
+        ]
         subprocess.run([*command, project], check=True, capture_output=True, cwd=tmp_path)
         (wheel,) = tmp_path.glob("*.whl")
         return set(zipfile.ZipFile(wheel).namelist())

@@ -17,7 +17,7 @@ from paperlib.pave.greedy_policy import (
     greedy_jacobian,
     refine_maximisers,
 )
-from paperlib.pave.losses import PaveLosses, pave_losses
+from paperlib.pave.losses import PaveLosses, UnlikelyInputWarning, pave_losses
 from paperlib.pave.smoothness import amplitude_spectrum, smoothness
 
 __all__ = [
@@ -27,6 +27,7 @@ __all__ = [
     "NoMaximumError",
     "PaveLosses",
     "PolicyLipschitzBound",
+    "UnlikelyInputWarning",
     "action_gradient",
     "action_hessian",
     "amplitude_spectrum",

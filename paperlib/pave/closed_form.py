@@ -1,4 +1,4 @@
-"""PAVE's losses for stacked MLP critics in closed form: no nested differentiation, one ordinary backward pass.
+"""PAVE's losses for MLP critics with SiLU in closed form: no nested differentiation, one ordinary backward pass.
 
 MPR and VFC compare the action gradient g(s) = grad_a Q(s, a), a held fixed, with g(s + eps) and g(s'). Subtracting two
 nearly equal gradients leaves little but their rounding, so here the *differences* from the point s travel through the
@@ -22,18 +22,28 @@ What the losses read, W_1a being the rows of W_1 that meet the action:
     g(s + eps) - g(s) = (D_eps q_1) W_1a',  g(s') - g(s) = (D_s' q_1) W_1a'
     v' H_aa v = sum_l <p_l, silu''(z_l) t_l^2>
 
-In exact arithmetic these are the losses of `paperlib.pave.losses.pave_losses`, which computes them for any critic by
-nested differentiation and is this module's test oracle.
+In exact arithmetic these are the losses that `paperlib.pave.losses.pave_losses` computes for any critic by nested
+differentiation, this module's test oracle. That function comes here with critics that are torch.nn.Sequential.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import torch
+from torch import nn
 
+from paperlib.pave.critic_geometry import sequential_networks
 from paperlib.pave.engine.networks import StackedMLP, row_product
-from paperlib.pave.losses import PaveLosses
+
+
+class PaveLosses(NamedTuple):
+    """Mixed-partial, vector-field and curvature loss: 0-d tensors, or `(n_critics,)` for several critics."""
+
+    mpr: torch.Tensor
+    vfc: torch.Tensor
+    curv: torch.Tensor
 
 
 def silu_derivatives(z: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
@@ -120,6 +130,53 @@ def closed_form_pave(
     ]
     values, *losses = parts[0] if len(parts) == 1 else map(torch.cat, zip(*parts, strict=True))
     return values, PaveLosses(*losses)
+
+
+def silu_networks(critic: Any) -> list[list[nn.Linear]] | None:
+    """The Linear layers of each network of a critic, if the closed form is that critic's; else None.
+
+    It is where every network is a torch.nn.Sequential of Linear layers, the last with one output, with SiLU between
+    them, and nothing acts on these from outside (hooks, parametrisations such as spectral normalisation).
+    """
+    networks = sequential_networks(critic)
+    layers = [_silu_layers(network) for network in networks or []]
+    return [some for some in layers if some is not None] if layers and None not in layers else None
+
+
+def _silu_layers(network: nn.Sequential) -> list[nn.Linear] | None:
+    parts = list(network)
+    linear = [part for part in parts[0::2] if type(part) is nn.Linear]
+    between = [part for part in parts[1::2] if type(part) is nn.SiLU]
+    plain = type(network) is nn.Sequential and not any(_has_hooks(part) for part in (network, *parts))
+    if not plain or not between or len(linear) != len(between) + 1 or len(linear) + len(between) != len(parts):
+        return None
+    return linear if linear[-1].out_features == 1 else None
+
+
+def _has_hooks(module: nn.Module) -> bool:
+    return bool(module._forward_hooks or module._forward_pre_hooks)
+
+
+def network_losses(
+    layers: Sequence[nn.Linear],
+    states: torch.Tensor,
+    actions: torch.Tensor,
+    next_states: torch.Tensor,
+    *,
+    state_noise: torch.Tensor,
+    probes: torch.Tensor,
+    delta: float,
+) -> tuple[torch.Tensor, PaveLosses]:
+    """Values (B,) and the losses of one network of `silu_networks`; arguments as in `losses.pave_losses`."""
+    weights = [layer.weight.mT[None] for layer in layers]
+    biases = [
+        weight.new_zeros(1, 1, weight.shape[2]) if layer.bias is None else layer.bias[None, None]
+        for layer, weight in zip(layers, weights, strict=True)
+    ]
+    stacks = [rows[None] for rows in (states, actions, next_states, state_noise, probes)]
+    inputs = (*stacks, states.new_tensor([delta]))
+    values, *losses = _values_and_losses(weights, biases, *inputs, precision="float32")
+    return values[0], PaveLosses(*(loss[0] for loss in losses))
 
 
 def _values_and_losses(

@@ -3,23 +3,31 @@
 A critic here is any callable `critic(states, actions)` that maps states `(B, d_s)` and actions `(B, d_a)` to values of
 shape `(B,)` or `(B, 1)`. Several critics at once are a tuple or list of such tensors, or one tensor `(n_critics, B)` or
 `(n_critics, B, 1)`; every result then has a leading axis `n_critics`. A tensor `(1, 1)` for a batch of one is read as
-one critic. Row b of the values may depend on row b of the inputs only (no batch statistics), and two calls with the
-same inputs must agree (no dropout).
+one critic, and `(2, 2)` for a batch of two as two critics, a row each; `(B, n_critics)` is refused wherever it can be
+told apart. A `torch.nn.Sequential` that reads (state, action), or a tuple or list of such for several critics, is a
+critic as it stands. Row b of the values may depend on row b of the inputs only (no batch statistics), and two calls
+with the same inputs must agree (no dropout); modules that break this are refused where the critic is a module that
+shows them. States and actions of the same width cannot be told apart: mind their order.
 
 Derivatives come from `torch.autograd.grad`, one call per action dimension for second derivatives, over the whole batch.
 This asks nothing of the critic beyond autograd support, where `torch.func` would reject in-place writes and modules
 that have no batching rule. Results keep the dtype and device of the inputs, and they are partial derivatives: actions
-computed from the states do not leak into the derivative by the states.
+computed from the states do not leak into the derivative by the states. Critics under torch.compile are run uncompiled
+here, as what is compiled has no second derivatives.
 """
 
 import math
-from collections.abc import Callable
-from typing import NamedTuple
+import sys
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any, NamedTuple, overload
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-Critic = Callable[[Tensor, Tensor], Tensor | tuple[Tensor, ...] | list[Tensor]]
+Critic = (
+    Callable[[Tensor, Tensor], Tensor | tuple[Tensor, ...] | list[Tensor]] | nn.Sequential | Sequence[nn.Sequential]
+)
 
 
 class IndefiniteHessianError(ValueError):
@@ -41,11 +49,14 @@ class IndefiniteHessianError(ValueError):
 class NoCurvatureError(ValueError):
     """The critic's action gradient does not change with the action, so there is no second derivative to use."""
 
-    def __init__(self, name: str):
-        super().__init__(
-            f"{name} has no second derivative with respect to the actions: its action gradient does not depend on "
-            "them, as with ReLU layers or a critic linear in the actions; use a smooth activation such as SiLU"
+    def __init__(self, name: str, *, compiled: bool = False):
+        reason = (
+            "torch.compile leaves none; call this outside of what is compiled"
+            if compiled
+            else "its action gradient does not depend on them, as with ReLU layers or a critic linear in the actions; "
+            "use a smooth activation such as SiLU"
         )
+        super().__init__(f"{name} has no second derivative with respect to the actions: {reason}")
 
 
 class NotFiniteError(ValueError):
@@ -94,7 +105,7 @@ def critic_values(critic: Critic, states: Tensor, actions: Tensor) -> tuple[list
 
     Raises TypeError or ValueError where the output is not of a documented shape or is not finite.
     """
-    output = critic(states, actions)
+    output = _output(critic, states, actions)
     batch = states.shape[0]
     if isinstance(output, tuple | list):
         values, stacked = [_single_critic(value, batch, i) for i, value in enumerate(output)], True
@@ -112,10 +123,73 @@ def critic_values(critic: Critic, states: Tensor, actions: Tensor) -> tuple[list
             f"(n_critics, {batch}) or (n_critics, {batch}, 1), or a tuple or list of the first two"
         )
     for i, value in enumerate(values):
-        if not value.isfinite().all():
-            row = _first(~value.isfinite())[0]
-            raise NotFiniteError(f"{critic_name(i, stacked)} returned {value[row].item()} at row {row}")
+        require_finite(value, critic_name(i, stacked))
     return values, stacked
+
+
+def require_finite(values: Tensor, name: str) -> None:
+    """NotFiniteError that names the first row of a critic's `(B,)` values that is not finite."""
+    if not values.isfinite().all():
+        row = _first(~values.isfinite())[0]
+        raise NotFiniteError(f"{name} returned {values[row].item()} at row {row}")
+
+
+def sequential_networks(critic: Any) -> list[nn.Sequential] | None:
+    """The networks of a critic given as torch.nn.Sequential or a tuple or list of such, uncompiled; else None."""
+    parts = critic if isinstance(critic, tuple | list) else [critic]
+    networks: list[Any] = [getattr(part, "_orig_mod", part) for part in parts]
+    return networks if networks and all(isinstance(network, nn.Sequential) for network in networks) else None
+
+
+def check_networks(networks: Sequence[nn.Sequential], states: Tensor, actions: Tensor) -> None:
+    """ValueError or TypeError unless the networks' first layers read (state, action) in the inputs' precision."""
+    wide = states.shape[1] + actions.shape[1]
+    for i, network in enumerate(networks):
+        layer = next(iter(network), None)
+        if isinstance(layer, nn.Linear) and layer.in_features != wide:
+            raise ValueError(
+                f"network {i} reads {layer.in_features} numbers, but states have {states.shape[1]} and actions "
+                f"{actions.shape[1]}"
+            )
+        if isinstance(layer, nn.Linear) and layer.weight.dtype != states.dtype:
+            raise TypeError(f"network {i} is {layer.weight.dtype} but states is {states.dtype}")
+
+
+def _output(critic: Critic, states: Tensor, actions: Tensor) -> Any:
+    networks = sequential_networks(critic)
+    parts: Sequence[Any] = networks or [critic]
+    for part in parts:
+        _require_independent_rows(part)
+    if networks is not None:
+        check_networks(networks, states, actions)
+        values = tuple(network(torch.cat([states, actions], dim=1)) for network in networks)
+        return values if isinstance(critic, tuple | list) else values[0]
+    if not callable(critic):
+        raise TypeError(f"critic must be callable as critic(states, actions), and is {type(critic).__name__}")
+    try:
+        with _uncompiled():
+            return critic(states, actions)
+    except RuntimeError as error:
+        if "dtype" not in str(error):
+            raise
+        raise TypeError(f"the critic does not take {states.dtype}: convert it or the inputs ({error})") from error
+
+
+def _require_independent_rows(critic: Any) -> None:
+    """ValueError for a module that is training with layers whose output is random or depends on the other rows."""
+    for name, module in critic.named_modules() if isinstance(critic, nn.Module) else ():
+        if module.training and isinstance(module, nn.modules.batchnorm._BatchNorm | nn.modules.dropout._DropoutNd):
+            raise ValueError(
+                f"the critic's layer {name} is {type(module).__name__}, with which a row's value is random or depends "
+                "on the other rows: leave it out, or call eval() first"
+            )
+
+
+def _uncompiled() -> AbstractContextManager:
+    """In this context what torch.compile has made runs as it was written."""
+    if "torch._dynamo" not in sys.modules or torch.compiler.is_compiling():
+        return nullcontext()
+    return torch.compiler.set_stance("force_eager")
 
 
 def critic_name(index: int, stacked: bool) -> str:
@@ -206,29 +280,54 @@ def require_curvature(gradient: Tensor, curvature: Tensor | None, name: str) -> 
     A critic that is flat throughout (its output layer still zero, say) has a zero gradient as well and passes.
     """
     if curvature is None or (not curvature.any() and gradient.any()):
-        raise NoCurvatureError(name)
+        raise NoCurvatureError(name, compiled=_is_compiled(gradient))
     return curvature
 
 
-def implicit_policy_jacobian(mixed: Tensor, action: Tensor) -> Tensor:
+def _is_compiled(value: Tensor) -> bool:
+    """Whether a program of torch.compile's had a part in this value."""
+    todo, seen = [value.grad_fn], set[Any]()
+    while todo:
+        node = todo.pop()
+        if node is not None and node not in seen:
+            seen.add(node)
+            if "CompiledFunction" in node.name():
+                return True
+            todo += [function for function, _ in node.next_functions]
+    return False
+
+
+@overload
+def implicit_policy_jacobian(mixed: Tensor, action: Tensor, /) -> Tensor: ...
+@overload
+def implicit_policy_jacobian(critic: Critic, states: Tensor, actions: Tensor, /) -> Tensor: ...
+def implicit_policy_jacobian(critic: Tensor | Critic, states: Tensor, actions: Tensor | None = None, /) -> Tensor:
     """Jacobian of the greedy policy a*(s), -H_aa^{-1} H_sa (PAVE Lemma 1, implicit function theorem).
 
-    mixed: H_sa `(..., d_a, d_s)`; action: H_aa `(..., d_a, d_a)`, both at (s, a*(s)). Returns `(..., d_a, d_s)`.
-    Raises IndefiniteHessianError where H_aa is not negative definite, ValueError on shapes, values that are not finite,
-    or an H_aa that is not symmetric.
+    Called as `implicit_policy_jacobian(mixed, action)`, with H_sa `(..., d_a, d_s)` and H_aa `(..., d_a, d_a)`, or as
+    `implicit_policy_jacobian(critic, states, actions)`, which takes them from the critic at states `(B, d_s)`; actions
+    `(B, d_a)` are a*(s), see `greedy_actions`. Returns `(..., d_a, d_s)`. Raises IndefiniteHessianError where H_aa is
+    not negative definite, ValueError on shapes, values that are not finite, or an H_aa that is not symmetric.
     """
-    _check_hessians(mixed, action)
+    mixed, action = _hessians(critic, states, actions)
     _largest_eigenvalue(action)
     return torch.linalg.solve(-action, mixed)
 
 
-def policy_lipschitz_bound(mixed: Tensor, action: Tensor) -> PolicyLipschitzBound:
+@overload
+def policy_lipschitz_bound(mixed: Tensor, action: Tensor, /) -> PolicyLipschitzBound: ...
+@overload
+def policy_lipschitz_bound(critic: Critic, states: Tensor, actions: Tensor, /) -> PolicyLipschitzBound: ...
+def policy_lipschitz_bound(
+    critic: Tensor | Critic, states: Tensor, actions: Tensor | None = None, /
+) -> PolicyLipschitzBound:
     """Bound M / mu on the Lipschitz constant of the greedy policy over a batch (PAVE Proposition 2).
 
-    mixed: H_sa `(..., B, d_a, d_s)`; action: H_aa `(..., B, d_a, d_a)`. Suprema run over B; leading axes are kept.
-    Errors as in `implicit_policy_jacobian`: one Hessian that is not negative definite leaves no mu > 0.
+    Called as `policy_lipschitz_bound(mixed, action)`, with H_sa `(..., B, d_a, d_s)` and H_aa `(..., B, d_a, d_a)`, or
+    as `policy_lipschitz_bound(critic, states, actions)` like `implicit_policy_jacobian`. Suprema run over B; leading
+    axes are kept. Errors as there: one Hessian that is not negative definite leaves no mu > 0.
     """
-    _check_hessians(mixed, action)
+    mixed, action = _hessians(critic, states, actions)
     if mixed.ndim < 3:
         raise ValueError(f"mixed must have shape (..., B, d_a, d_s), got {tuple(mixed.shape)}")
     norms = torch.linalg.matrix_norm(mixed, ord=2)
@@ -264,6 +363,18 @@ def _jacobian(gradient: Tensor, variable: Tensor, create_graph: bool) -> Tensor:
 def _stack(results: list[Tensor], stacked: bool, create_graph: bool) -> Tensor:
     result = torch.stack(results) if stacked else results[0]
     return result if create_graph else result.detach()
+
+
+def _hessians(critic: Tensor | Critic, states: Tensor, actions: Tensor | None) -> tuple[Tensor, Tensor]:
+    """H_sa and H_aa, checked, from these two or from a critic, states and actions."""
+    if actions is not None:
+        if isinstance(critic, Tensor):
+            raise TypeError("give the two Hessians H_sa and H_aa, or a critic, states and actions; not three tensors")
+        return mixed_hessian(critic, states, actions), action_hessian(critic, states, actions)
+    if not isinstance(critic, Tensor):
+        raise TypeError("give a critic with states and actions, or the two Hessians H_sa and H_aa")
+    _check_hessians(critic, states)
+    return critic, states
 
 
 def _check_hessians(mixed: Tensor, action: Tensor) -> None:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 import shutil
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from functools import cache
+from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 
 import pandas as pd
@@ -28,7 +30,7 @@ from paperlib.pave.engine.settings import (
 from paperlib.pave.engine.training import CHECKPOINT_FILE, Trainer, TrainingPlan, TrainingResult
 from paperlib.repro import paths
 from paperlib.repro.code_revision import code_revision
-from paperlib.repro.definitions import TRAINING, load_definition
+from paperlib.repro.definitions import TRAINING, definition_file, load_definition
 from paperlib.repro.progress import Progress
 from paperlib.repro.provenance import provenance
 from paperlib.repro.recording import records_of
@@ -47,6 +49,7 @@ class Run:
     coefficients: Coefficients
     settings: AlgorithmSettings
     budget: Budget
+    methods_in: str | None = None  # the file that registers terms of the experiment's own
 
     @property
     def algorithm(self) -> str:
@@ -62,15 +65,22 @@ class Run:
         """What names the run in the store: all that decides its numbers.
 
         Of settings and coefficients only what has a part in the run, so that those of other methods, and of methods to
-        come, leave its name alone; of the environments only the run's own.
+        come, leave its name alone; of the environments only the run's own. Of a file of own terms its content counts.
         """
-        spec = dataclasses.asdict(self) | {
-            "coefficients": self.coefficients.named(),
-            "settings": self.settings.named(),
-            "task": dataclasses.asdict(environment_definition(self.environment)),
-            "backend": fastest_backend(self.environment),
-            "code": _code(),
-        }
+        values = dataclasses.asdict(self)
+        file = values.pop("methods_in")
+        own = {} if file is None else {"methods": hashlib.sha256(Path(file).read_bytes()).hexdigest()[:16]}
+        spec = (
+            values
+            | own
+            | {
+                "coefficients": self.coefficients.named(),
+                "settings": self.settings.named(),
+                "task": dataclasses.asdict(environment_definition(self.environment)),
+                "backend": fastest_backend(self.environment),
+                "code": _code(),
+            }
+        )
         return json.loads(json.dumps(spec))
 
 
@@ -94,17 +104,23 @@ def _code() -> str:
 
 
 def load_experiment(name: str, profile: str) -> list[Run]:
-    """The runs that data/experiments/<name>.yaml asks for at a profile.
+    """The runs that data/experiments/<name>.yaml asks for at a profile; or a file of one's own, given as name.yaml.
 
+    Environments are those of data/environments.yaml, by name, or any of Gymnasium's ids, with `steps` of one's own.
     Values under the profile override those above; `settings` overrides published settings; `steps: published`, or with
     `share` that share of them, and `seeds: N` (the first N published seeds) are read from the published settings. A
     mapping by algorithm is allowed wherever a number is. `variants` names methods of the file's own: a published one
-    with other coefficients, probes or critic; without `methods` they are all that is run.
+    with other coefficients, probes or critic; without `methods` they are all that is run. `methods_in` names a Python
+    file beside the experiment's that registers terms of one's own (`actor_terms.register`), whose weights are then
+    coefficients.
     """
-    definition = load_definition(name, TRAINING, profile)
+    definition, file = load_definition(name, TRAINING, profile), definition_file(name)
     values = definition | definition["profiles"][profile]
+    if "methods_in" in values:
+        values["methods_in"] = str((file.parent / values["methods_in"]).resolve())
+        load_methods(values["methods_in"])
     return [
-        _run(name, values, environment, algorithm, method, seed)
+        _run(file.stem, values, environment, algorithm, method, seed)
         for environment in values["environments"]
         for algorithm in values["algorithms"]
         for method in _by(algorithm, values.get("methods") or list(values["variants"]))
@@ -112,7 +128,17 @@ def load_experiment(name: str, profile: str) -> list[Run]:
     ]
 
 
+@cache
+def load_methods(file: str) -> None:
+    """Execute a file that registers terms, once a process."""
+    specification = spec_from_file_location(f"methods_in_{Path(file).stem}", file)
+    if specification is None or specification.loader is None or not Path(file).is_file():
+        raise FileNotFoundError(f"methods_in: {file} is no Python file")
+    specification.loader.exec_module(module_from_spec(specification))
+
+
 def _run(name: str, values: dict, environment: str, algorithm: str, method: str, seed: int) -> Run:
+    environment_definition(environment)  # an unknown one is told now
     budget = {field.name: _by(algorithm, values[field.name]) for field in dataclasses.fields(Budget)}
     if budget["steps"] == "published":
         budget["steps"] = round(values.get("share", 1) * published_steps(environment))
@@ -122,8 +148,8 @@ def _run(name: str, values: dict, environment: str, algorithm: str, method: str,
     overrides |= {name: variant.pop(name) for name in ("probes", "spectral_critic") if name in variant}
     settings = dataclasses.replace(published_settings(algorithm, environment), **overrides)
     coefficients = published_coefficients(variant.pop("method", method), algorithm, environment)
-    coefficients = dataclasses.replace(coefficients, **variant)
-    return Run(name, environment, method, seed, coefficients, settings, Budget(**budget))
+    coefficients = coefficients.with_values(**variant)
+    return Run(name, environment, method, seed, coefficients, settings, Budget(**budget), values.get("methods_in"))
 
 
 def _by(algorithm: str, value):
@@ -168,6 +194,8 @@ def train(runs: Sequence[Run], store: RunStore, hardware: Hardware | None = None
 
 def train_group(group: list[Run], store: RunStore, hardware: Hardware) -> None:
     """Train those runs of a group that the store lacks, in as many programs as the device's memory asks for."""
+    if group[0].methods_in is not None:  # a process of its own has not read the experiment
+        load_methods(group[0].methods_in)
     with store.claim_missing([run.spec() for run in group]) as missing:
         if not missing:
             return
@@ -225,7 +253,8 @@ def group_runs(runs: Iterable[Run]) -> list[list[Run]]:
     """Runs that can train as one program."""
     groups: dict[tuple, list[Run]] = {}
     for run in runs:
-        key = (run.experiment, run.environment, run.settings, run.budget, run.coefficients.terms())
+        terms = run.coefficients.terms()
+        key = (run.experiment, run.environment, run.settings, run.budget, terms, run.methods_in)
         groups.setdefault(key, []).append(run)
     return list(groups.values())
 

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pandas as pd
 
+import paperlib
 from paperlib.repro import paths, pipeline, progress, recording, tables, verdicts
 from paperlib.repro.catalogue import SCOREBOARD, CatalogueEntry, existing_notebooks, load_catalogue
 from paperlib.repro.claims import PAPERS, LedgerError
@@ -44,6 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="paperlib", description=DESCRIPTION)
+    parser.add_argument("--version", action="version", version=f"paperlib {paperlib.__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     run = _command(commands, "run", _run, "execute notebooks into the build folder")

@@ -1,6 +1,7 @@
 """Experiment definitions: the files under data/experiments, read by the package whose kind they are of."""
 
 import dataclasses
+from pathlib import Path
 from typing import Any
 
 import yaml
@@ -18,12 +19,12 @@ def experiment_names(kind: str) -> list[str]:
 
 
 def load_definition(name: str, kind: str, profile: str) -> dict:
-    """What data/experiments/<name>.yaml says.
+    """What data/experiments/<name>.yaml says, or the file `name` itself where that ends in .yaml.
 
     FileNotFoundError if there is no such file, ValueError if it is of another kind or has no such profile; the message
     names what there is.
     """
-    file = paths.data_folder() / "experiments" / f"{name}.yaml"
+    file = definition_file(name)
     if not file.is_file():
         raise FileNotFoundError(f"no experiment {name!r} in {file.parent}; there are: {_names(kind)}")
     definition = yaml.safe_load(file.read_text())
@@ -32,6 +33,11 @@ def load_definition(name: str, kind: str, profile: str) -> dict:
     if profile not in definition["profiles"]:
         raise ValueError(f"{file.name} has no profile {profile!r}, only {', '.join(definition['profiles'])}")
     return definition
+
+
+def definition_file(name: str) -> Path:
+    """The file of an experiment that is given by its name in data/experiments, or by the file."""
+    return Path(name) if name.endswith(".yaml") else paths.data_folder() / "experiments" / f"{name}.yaml"
 
 
 def _kind(definition: dict) -> str:

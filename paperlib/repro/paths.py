@@ -12,15 +12,17 @@ class NoCheckout(FileNotFoundError):
 def project_folder() -> Path:
     """The checkout that holds `notebooks/` and `data/`; NoCheckout if paperlib runs without one."""
     folder = _code_folder()
-    if not (folder / "data").is_dir():
+    if _carried_data().is_dir() or not (folder / "data").is_dir():
         raise NoCheckout(
-            f"{folder} has no data/: the notebooks and the claims ledger need a checkout (pip install -e .)"
+            f"the notebooks, the claims ledger and the recorded runs need a checkout of the project; {folder} is none"
         )
     return folder
 
 
 def require_this_checkout() -> None:
-    """NoCheckout if the working folder is in another checkout than this code, or the path would split PYTHONPATH."""
+    """NoCheckout if this code is in none, or in another one than the working folder, or if its path would split
+    PYTHONPATH.
+    """
     code, here = _code_folder(), Path.cwd()
     around = next((folder for folder in (here, *here.parents) if _is_checkout(folder)), None)
     if around is not None and not around.samefile(code):
@@ -30,6 +32,7 @@ def require_this_checkout() -> None:
         )
     if os.pathsep in str(code):
         raise NoCheckout(f"the path of the checkout has a {os.pathsep!r}, which splits PYTHONPATH; move it: {code}")
+    project_folder()
 
 
 def _code_folder() -> Path:
@@ -46,8 +49,16 @@ def notebooks_folder() -> Path:
 
 
 def data_folder() -> Path:
-    """The claims ledger, the papers' printed numbers, experiment definitions and recorded results."""
-    return project_folder() / "data"
+    """The claims ledger, the papers' printed numbers and settings, experiment definitions and recorded results.
+
+    An installed wheel carries the settings and numbers in `published/`, `experiments/` and `environments.yaml`.
+    """
+    return _carried_data() if _carried_data().is_dir() else project_folder() / "data"
+
+
+def _carried_data() -> Path:
+    """Where a wheel has its data; see `tools/build_backend.py`."""
+    return _code_folder() / "paperlib" / "data"
 
 
 def claims_folder() -> Path:

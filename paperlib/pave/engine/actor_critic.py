@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import dataclasses
 import warnings
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
@@ -16,7 +15,7 @@ from paperlib.pave.engine.captured_updates import CapturedUpdates
 from paperlib.pave.engine.machine import use_own_compile_cache
 from paperlib.pave.engine.networks import StackedMLP, require_fast_bfloat16, stacked_mlp
 from paperlib.pave.engine.replay import Minibatch
-from paperlib.pave.engine.settings import AlgorithmSettings, Coefficients
+from paperlib.pave.engine.settings import AlgorithmSettings, Coefficients, coefficient_names
 from paperlib.pave.engine.streams import RandomStreams
 
 _CRITIC_TERMS = {"pave", "gp"}
@@ -73,8 +72,7 @@ class ActorCritic:
         self.terms = frozenset().union(*(c.terms() for c in coefficients))
         on = {"device": streams.device, "dtype": streams.dtype}
         self.coefficients = {
-            field.name: torch.tensor([getattr(c, field.name) for c in coefficients], **on)
-            for field in dataclasses.fields(Coefficients)
+            name: torch.tensor([c.value(name) for c in coefficients], **on) for name in coefficient_names()
         }
         actor_sizes = (observation_dim, *settings.hidden, action_dim * self.outputs_per_action)
         critic_sizes = (observation_dim + action_dim, *settings.hidden, 1)

@@ -61,7 +61,7 @@ Weights = Mapping[str, torch.Tensor]
 class ActorTerm(NamedTuple):
     """A term that reads the policy at s, at s' and at one more state.
 
-    weights: the fields of Coefficients that make it; it is computed where one of them is not zero.
+    weights: the coefficients that make it, by name; it is computed where one of them is not zero.
     at(batch, noise, c): the third state, (R, B, d_s); noise is standard normal, (R, B, d_s), and None unless `noisy`.
     value(c, here, after, there, batch): the weighted term, (R,), from the actions at s, s' and the third state.
     noisy: whether it draws noise. previous: whether it reads the states before s, which the replay buffer then finds.
@@ -93,3 +93,18 @@ TERMS = {
     ),
 }
 """By name; a run uses those that its coefficients have weights of."""
+
+_ELSEWHERE = ("pave", "asap", "gp")
+"""Names of the terms that are not here."""
+
+
+def register(name: str, term: ActorTerm) -> None:
+    """Make a term of one's own known under a name; its weights are then coefficients like those of CAPS, 0 by default.
+
+    An experiment whose file names the module that calls this (`methods_in`) may use them. ValueError where the name
+    stands for another term, or one of its weights belongs to one.
+    """
+    taken = {weight for other, one in TERMS.items() if other != name for weight in one.weights}
+    if name in TERMS or name in _ELSEWHERE or taken.intersection(term.weights):
+        raise ValueError(f"the term {name!r}, or one of its weights {', '.join(term.weights)}, is there already")
+    TERMS[name] = term

@@ -1,4 +1,4 @@
-"""The six control tasks of the PAVE experiments, stepped in lockstep.
+"""The six control tasks of the PAVE experiments, and others that Gymnasium knows, stepped in lockstep.
 
 R training runs each own one environment, and all R take a step together. Two backends do the stepping: Gymnasium's
 vector API, and EnvPool where it is installed. Both start the next episode inside the step that ends the last one, so
@@ -54,13 +54,17 @@ def environment_names() -> tuple[str, ...]:
 
 
 def environment_definition(key: str) -> EnvironmentDefinition:
-    """How task ``key`` is made, from its row of data/environments.yaml.
+    """How task ``key`` is made: from its row of data/environments.yaml, else as Gymnasium makes the id ``key``.
 
     Raises:
-        KeyError: there is no such row.
+        KeyError: there is no such row, and Gymnasium has no such id.
     """
     if key not in (known := environment_rows()):
-        raise KeyError(f"unknown environment {key!r}; known: {', '.join(known)}")
+        try:
+            return EnvironmentDefinition(gymnasium.spec(key).id, {}, None)
+        except (gymnasium.error.Error, ModuleNotFoundError) as error:
+            names = ", ".join(known)
+            raise KeyError(f"unknown environment {key!r}; known: {names}, and Gymnasium's ids ({error})") from None
     row = known[key]
     return EnvironmentDefinition(row["id"], row.get("kwargs", {}), row.get("envpool"))
 
@@ -103,6 +107,7 @@ def environment_spec(key: str) -> EnvironmentSpec:
 
     Raises:
         KeyError: unknown task.
+        ValueError: its observations or actions are no vectors, its actions unbounded, or its episodes without a limit.
     """
     definition = environment_definition(key)
     with warnings.catch_warnings():
@@ -110,6 +115,7 @@ def environment_spec(key: str) -> EnvironmentSpec:
         warnings.filterwarnings("ignore", message="builtin type [sS]wig", category=DeprecationWarning)
         environment = gymnasium.make(definition.gym_id, **definition.gym_kwargs)
     try:
+        _require_vectors_and_limits(key, environment)
         (observation_dim,) = environment.observation_space.shape
         (action_dim,) = environment.action_space.shape
         low = environment.action_space.low.astype(np.float32)
@@ -122,6 +128,17 @@ def environment_spec(key: str) -> EnvironmentSpec:
     return EnvironmentSpec(
         key, definition.gym_id, definition.gym_kwargs, observation_dim, action_dim, low, high, max_episode_steps
     )
+
+
+def _require_vectors_and_limits(key: str, environment: gymnasium.Env) -> None:
+    spaces = {"observations": environment.observation_space, "actions": environment.action_space}
+    for name, space in spaces.items():
+        if not isinstance(space, gymnasium.spaces.Box) or len(space.shape) != 1:
+            raise ValueError(f"{key}: {name} must be vectors of real numbers, and are {space}")
+    if not environment.action_space.is_bounded():
+        raise ValueError(f"{key}: actions must be bounded, and are {environment.action_space}")
+    if environment.spec is None or environment.spec.max_episode_steps is None:
+        raise ValueError(f"{key}: episodes need a limit; register the environment with max_episode_steps")
 
 
 def fastest_backend(key: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from functools import cache
 from typing import Any
 
@@ -72,6 +73,19 @@ class Coefficients:
     asap_predictor: float = 0.0
     asap_target_tau: float = 0.01  # share by which ASAP's target predictor moves to its predictor at each update
     action_gradient: float = 0.0  # GP-Critic: lambda ||grad_a Q||^2
+    own: tuple[tuple[str, float], ...] = ()  # weights of terms that were registered; see `with_values`
+
+    def value(self, name: str) -> float:
+        """A coefficient by name; 0 for the weight of a registered term that is not given."""
+        return dict(self.own).get(name, 0.0) if name in own_weights() else getattr(self, name)
+
+    def with_values(self, **values: float) -> Coefficients:
+        """These with other values, also of registered terms; ValueError naming the coefficients there are."""
+        names = coefficient_names()
+        if unknown := sorted(values.keys() - set(names)):
+            raise ValueError(f"no coefficient {', '.join(unknown)}; there are: {', '.join(names)}")
+        own = {name: float(values.pop(name)) for name in own_weights() if name in values}
+        return dataclasses.replace(self, **values, own=tuple(sorted({**dict(self.own), **own}.items())))
 
     def terms(self) -> frozenset[str]:
         """Which terms must be computed: of "pave", "asap", "gp" and the names in `actor_terms.TERMS`."""
@@ -81,7 +95,7 @@ class Coefficients:
             "gp": ("action_gradient",),
             **{name: term.weights for name, term in TERMS.items()},
         }
-        return frozenset(term for term, names in weights.items() if any(getattr(self, name) for name in names))
+        return frozenset(term for term, names in weights.items() if any(self.value(name) for name in names))
 
     def named(self) -> dict[str, float]:
         """What tells these coefficients from others, for a run's name: weights that are not zero, and what they use.
@@ -95,8 +109,20 @@ class Coefficients:
             "caps_sigma": self.caps_spatial,
             "asap_target_tau": self.asap_spatial,
         }
-        values = {f.name: (getattr(self, f.name), f.default) for f in dataclasses.fields(self)}
-        return {name: value for name, (value, default) in values.items() if used_with.get(name, value != default)}
+        values = {f.name: (getattr(self, f.name), f.default) for f in dataclasses.fields(self) if f.name != "own"}
+        named = {name: value for name, (value, default) in values.items() if used_with.get(name, value != default)}
+        return named | {name: value for name, value in self.own if value}
+
+
+def own_weights() -> tuple[str, ...]:
+    """The weights of registered terms that are no fields of Coefficients."""
+    fields = {field.name for field in dataclasses.fields(Coefficients)}
+    return tuple(name for term in TERMS.values() for name in term.weights if name not in fields)
+
+
+def coefficient_names() -> tuple[str, ...]:
+    """All coefficients: those of the published methods and of ours, and the weights of registered terms."""
+    return (*(field.name for field in dataclasses.fields(Coefficients) if field.name != "own"), *own_weights())
 
 
 @cache
@@ -110,10 +136,21 @@ def _check(name: str, value: str, known) -> None:
         raise ValueError(f"unknown {name} {value!r}; known: {', '.join(known)}")
 
 
+_GYMNASIUM_ID = re.compile(r"[\w.:/-]+-v\d+")
+
+
+def _check_environment(environment: str) -> None:
+    if not _GYMNASIUM_ID.fullmatch(environment):
+        _check("environment", environment, environments())
+
+
 def published_settings(algorithm: str, environment: str) -> AlgorithmSettings:
-    """The published settings of an algorithm ("td3", "sac") in an environment ("lunar", ..., "walker")."""
+    """The published settings of an algorithm ("td3", "sac") in an environment ("lunar", ..., "walker").
+
+    In another one, by its name in data/environments.yaml or its Gymnasium id, those that most environments share.
+    """
     _check("algorithm", algorithm, ALGORITHMS)
-    _check("environment", environment, environments())
+    _check_environment(environment)
     table = _published()[algorithm]
     values = dict(table["common"])
     values.update(table.get(environment, table.get("default", {})))
@@ -125,7 +162,7 @@ def published_coefficients(method: str, algorithm: str, environment: str) -> Coe
     """The published weights of a method ("base", "caps", "grad", "asap", "pave")."""
     _check("method", method, METHODS)
     _check("algorithm", algorithm, ALGORITHMS)
-    _check("environment", environment, environments())
+    _check_environment(environment)
     if method == "base":
         return Coefficients()
     table = _published()[method]
@@ -151,7 +188,9 @@ def published_coefficients(method: str, algorithm: str, environment: str) -> Coe
 
 def published_steps(environment: str) -> int:
     """Environment steps of a published training run."""
-    _check("environment", environment, environments())
+    _check_environment(environment)
+    if environment not in environments():
+        raise ValueError(f"no number of steps is published for {environment}: give steps of your own")
     return environments()[environment]["steps"]
 
 
