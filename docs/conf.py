@@ -26,7 +26,7 @@ autodoc_member_order = "bysource"
 html_theme = "sphinx_book_theme"
 html_static_path = ["static"]
 html_css_files = ["book.css"]
-html_js_files = ["claims.js"]
+html_js_files = ["claims.js", "step_sizes.js", "explorers.js"]
 html_theme_options = {
     "home_page_in_toc": True,
     "use_download_button": False,

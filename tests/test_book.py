@@ -11,11 +11,19 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 PROJECT = Path(__file__).parents[1]
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-PAGES = ("index.html", "claims/index.html", "claims/pave.prop2.bound.html", "api.html", "results.html")
+PAGES = (
+    "index.html",
+    "claims/index.html",
+    "claims/pave.prop2.bound.html",
+    "api.html",
+    "results.html",
+    "explorers.html",
+)
 NOTEBOOKS = sorted(path.stem for path in (PROJECT / "notebooks").glob("*.ipynb"))
 
 pytest.importorskip("sphinx_book_theme", reason="the book needs the extra `book`: pip install -e .[book]")
@@ -79,7 +87,7 @@ def test_every_notebook_and_every_claim_has_a_page(book):
 
 def test_links_inside_the_book_lead_somewhere(book):
     broken = []
-    for page in book[0].rglob("*.html"):
+    for page in set(book[0].rglob("*.html")) - set((book[0] / "_static").rglob("*.html")):
         for target in re.findall(r'href="([^"#?]+)["#?]', page.read_text()):
             if not re.match(r"[a-z]+:", target) and not (page.parent / target).exists():
                 broken.append(f"{page.relative_to(book[0])}: {target}")
@@ -135,3 +143,28 @@ def test_the_search_finds_a_theorem(book, browser):
     page.wait_for_selector("#search-results li a", timeout=60_000)
     found = page.locator("#search-results li a").all_text_contents()
     assert any("12" in title or "gradient" in title.lower() for title in found)
+
+
+def test_the_explorers_rules_are_the_librarys(book, browser):
+    from paperlib.lipschitz import improvement_bound, mss_mlc, sss_mlc, sss_slc
+
+    page = Visit(browser, book[0] / "explorers.html").page
+    rng = np.random.default_rng(0)
+    gradients, constants = rng.standard_normal((50, 2)), rng.uniform(0.05, 3.0, (50, 2))
+    for name, rule in {"SSS-SLC": sss_slc, "SSS-MLC": sss_mlc, "MSS-MLC": mss_mlc}.items():
+        ours = rule(gradients, constants)
+        values = f"{{ const r = RULES['{name}'](g, ls[i]); return [...r.update, r.guarantee]; }}"
+        script = f"([gs, ls]) => gs.map((g, i) => {values})"
+        theirs = np.array(page.evaluate(script, [gradients.tolist(), constants.tolist()]))
+        assert theirs[:, :2] == pytest.approx(ours.update, rel=1e-9, abs=1e-12)
+        assert theirs[:, 2] == pytest.approx(ours.guaranteed_improvement, rel=1e-9)
+    script = "([gs, ls]) => gs.map((g, i) => bound(g, ls[i], g))"
+    at_gradient = page.evaluate(script, [gradients.tolist(), constants.tolist()])
+    assert at_gradient == pytest.approx(improvement_bound(gradients, constants, gradients))
+
+
+def test_an_explorer_answers_to_its_sliders(book, browser):
+    page = Visit(browser, book[0] / "explorers.html").page
+    before = page.text_content("#bound-text")
+    page.fill("#bound-mu", "0.5")
+    assert "slope 2.00" in page.text_content("#bound-text") != before
