@@ -45,7 +45,7 @@ def _for_readers(notebook: dict, claims: set[str]) -> dict:
         source = "".join(cell["source"])
         if cell["cell_type"] == "markdown":
             linked = re.sub(r"`([a-z0-9_]+(?:\.[a-z0-9_]+)+)`", lambda match: _link(match, claims), source)
-            cell["source"] = linked.splitlines(keepends=True)
+            cell["source"] = linked.replace("](../docs/", "](../").splitlines(keepends=True)
         elif PLUMBING.match(source):
             cell["metadata"].setdefault("tags", []).append("hide-input")
     return notebook
@@ -133,6 +133,7 @@ cell that computed it.
 <option value="ours">ours</option></select>
 <span id="claims-count" role="status"></span>
 </div>
+<div class="claims-scroll">
 <table class="claims">
 <thead><tr>
 <th data-sort>claim</th><th data-sort>where</th><th data-sort>verdict</th><th data-sort>notebook</th>
@@ -141,6 +142,7 @@ cell that computed it.
 {rows}
 </tbody>
 </table>
+</div>
 """
 
 

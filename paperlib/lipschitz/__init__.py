@@ -1,5 +1,6 @@
 """Policy gradients in Lipschitz MDPs: constants, bounds and step sizes with guaranteed improvement."""
 
+from paperlib.lipschitz.closed_loop import ClosedLoopConstants, closed_loop_on_line
 from paperlib.lipschitz.constants import (
     MDPConstants,
     NotAContraction,
@@ -21,6 +22,7 @@ from paperlib.lipschitz.step_sizes import (
 )
 
 __all__ = [
+    "ClosedLoopConstants",
     "GaussianPolicy",
     "MDPConstants",
     "NotAContraction",
@@ -30,6 +32,7 @@ __all__ = [
     "StepSize",
     "UnboundedImprovement",
     "agss",
+    "closed_loop_on_line",
     "contraction_margin",
     "gradient_lipschitz",
     "gradient_norm_lipschitz",
