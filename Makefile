@@ -119,6 +119,12 @@ publish: reproduce ## Reproduce, then copy the outputs back into notebooks/, rea
 results: $(READY) ## Write RESULTS.md and the counts in README.md from the recorded tables
 	@OMP_NUM_THREADS=1 $(RUN) -m paperlib.results_page
 
+.PHONY: book
+book: $(READY) ## Build the book from the notebooks as committed: build/book/html/index.html
+	$(RUN) docs/assemble.py $(BUILD)/book/source
+	$(RUN) -m sphinx -q -W --keep-going -b html -c docs -d $(BUILD)/book/doctrees $(BUILD)/book/source $(BUILD)/book/html
+	@echo "the book: $(BUILD)/book/html/index.html"
+
 ## Checks
 
 .PHONY: test

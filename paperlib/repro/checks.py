@@ -121,6 +121,12 @@ def _share_words(rule: Parameters) -> str:
     return "" if share is None else f", in at least {100 * share:g} % of the cells"
 
 
+def _between_words(rule: Parameters) -> str:
+    if any(isinstance(rule[end], Mapping) for end in ("low", "high")):
+        return "between each case's bounds"
+    return f"between {rule['low']:g} and {rule['high']:g}"
+
+
 def _bound_words(direction: str) -> Callable[[Parameters], str]:
     def words(rule: Parameters) -> str:
         bound = rule["threshold"]
@@ -151,7 +157,7 @@ CHECKS: dict[str, Check] = {
         frozenset({"share"}),
         (),
         lambda measured, rule: _result(rule["low"] <= measured <= rule["high"]),
-        lambda rule: f"between {rule['low']:g} and {rule['high']:g}" + _share_words(rule),
+        lambda rule: _between_words(rule) + _share_words(rule),
         lambda measured, rule: min(measured - rule["low"], rule["high"] - measured),
     ),
     "equals_printed": Check(
