@@ -59,7 +59,8 @@ def project(tmp_path, monkeypatch):
 def test_the_ledger_of_this_project_is_sound():
     ledger = claims.load_claims()
     assert ledger
-    rules = [rule for claim in ledger.values() for rule in (claim.rule, getattr(claim.correction, "rule", None)) if rule]
+    corrections = [claim.correction.rule for claim in ledger.values() if claim.correction]
+    rules = [*(claim.rule for claim in ledger.values()), *corrections]
     assert all(rule.words for rule in rules)
 
 
