@@ -10,8 +10,8 @@ from matplotlib.figure import Figure
 
 from paperlib.lipschitz.figures import RULE_COLOURS, rule_style
 from paperlib.lipschitz.simulation.domains import MassSpringDamper
-from paperlib.notebooks.shared.ascent_figures import BEST_STYLE, budget_of, draw_curves, legend_above, rules_to_draw
-from paperlib.notebooks.shared.ascents import Ascents
+from paperlib.notebooks.shared.ascent_figures import BEST_STYLE, budget_of, draw_curves, legend_above
+from paperlib.notebooks.shared.ascents import Ascents, distinct_rules
 from paperlib.notebooks.shared.mean_policy import noiseless
 from paperlib.repro.figures import budget_label
 
@@ -23,7 +23,7 @@ def scores_and_steps_figure(ascents: Ascents, titles: Mapping[str, str], best: M
     """
     figure, axes = plt.subplots(len(titles), 2, figsize=(11.0, 0.6 + 4.2 * len(titles)), squeeze=False)
     for (left, right), (cell, title), letters in zip(axes, titles.items(), ("ab", "cd"), strict=False):
-        rules = rules_to_draw(ascents, cell)
+        rules = distinct_rules(ascents, cell)
         draw_curves(left, ascents, cell, "score", rules)
         left.axhline(best[cell], lw=1.2, **BEST_STYLE)
         draw_curves(right, ascents, cell, "step_size", rules)

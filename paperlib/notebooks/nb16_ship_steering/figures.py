@@ -20,10 +20,9 @@ from paperlib.notebooks.shared.ascent_figures import (
     draw_curves,
     layer,
     legend_above,
-    rules_to_draw,
     spaced,
 )
-from paperlib.notebooks.shared.ascents import Ascents
+from paperlib.notebooks.shared.ascents import Ascents, distinct_rules
 from paperlib.repro.figures import budget_label
 
 
@@ -34,7 +33,7 @@ def scores_figure(ascents: Ascents, cells: Mapping[str, str], best: Mapping[str,
     """
     figure, axes = plt.subplots(1, len(cells), figsize=(6.0 * len(cells), 4.8), squeeze=False)
     for panel, letter, (title, cell) in zip(axes[0], "abcd", cells.items(), strict=False):
-        rules = rules_to_draw(ascents, cell)
+        rules = distinct_rules(ascents, cell)
         for place, rule in enumerate(rules):
             curve = spaced(ascents.curve(cell, rule, "score"))
             bars = {"yerr": curve["standard_deviation"], "errorevery": (place, len(rules)), "elinewidth": 1.5}
@@ -52,7 +51,7 @@ def behaviour_figure(ascents: Ascents, cells: Mapping[str, str], best: Mapping[s
     """Fig. 5, a row per cell: scores (panels a and c); step sizes, L_pi and contraction margin (panels b and d)."""
     figure, axes = plt.subplots(len(cells), 2, figsize=(13.0, 0.8 + 4.4 * len(cells)), squeeze=False)
     for (left, right), letters, (title, cell) in zip(axes, ("ab", "cd"), cells.items(), strict=True):
-        rules = rules_to_draw(ascents, cell)
+        rules = distinct_rules(ascents, cell)
         draw_curves(left, ascents, cell, "score", rules)
         left.axhline(best[cell], lw=1.2, **BEST_STYLE)
         left.set(title=f"{letters[0]}. score, {title}", xlabel="iterations", ylabel=r"$J^\theta_\mu$")

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from functools import cached_property
+from functools import cache, cached_property
 
 import numpy as np
 from scipy.ndimage import map_coordinates
 from scipy.optimize import fsolve, minimize
 
+from paperlib.lipschitz.policies import GaussianPolicy
 from paperlib.lipschitz.simulation.domain_environments import DomainEnvironment
 from paperlib.lipschitz.simulation.domains import ShipSteering
 from paperlib.notebooks.shared.outcomes import count
@@ -98,12 +99,25 @@ def allowed_policy_constant(domain: ShipSteering) -> float:
     return 1 / (constants.discount * constants.transition) - 1
 
 
+def growth(domain: ShipSteering, theta: np.ndarray) -> float:
+    """gamma L_P (1 + L_pi), below one where the Lipschitz rules apply."""
+    constants = domain.constants()
+    L_pi = float(_policy(domain).constants(theta).state)
+    return constants.discount * constants.transition * (1 + L_pi)
+
+
+@cache
+def _policy(domain: ShipSteering) -> GaussianPolicy:
+    """Kept, as its table of the state box is made once."""
+    return domain.policy()
+
+
 def farthest_turn(domain: ShipSteering) -> float:
     """The supremum of theta'phi(s_0), in radians, over the parameters with a positive margin.
 
     L_pi is a norm of theta, so it is the largest theta'phi(s_0) / L_pi over directions times the largest L_pi allowed.
     """
-    policy, at_start = domain.policy(), domain.features.value(np.array([domain.start_at]))[0]
+    policy, at_start = _policy(domain), domain.features.value(np.array([domain.start_at]))[0]
 
     def negative_ratio(theta: np.ndarray) -> float:
         return -float(theta @ at_start / policy.constants(theta).state)

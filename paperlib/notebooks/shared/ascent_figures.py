@@ -16,29 +16,12 @@ from paperlib.notebooks.shared.ascents import Ascents
 from paperlib.repro.figures import budget_label
 
 BEST_STYLE = {"color": "0.25", "linestyle": (0, (6, 3)), "label": "best policy of the class"}
-_QUANTITIES = ("score", "step_size", "policy_constant", "margin")
 
 
 def budget_of(ascents: Ascents, cell: str) -> str:
     """What a cell's curves were made of, for the label of a figure."""
     spec = ascents.spec(cell)
     return f"recorded: {spec['runs']} runs, {spec['episodes']} episodes of {spec['steps']} steps per gradient"
-
-
-def rules_to_draw(ascents: Ascents, cell: str) -> list[str]:
-    """Rules that were run on a cell, without the larger guarantee (ours) where all its curves are MSS-MLC's to 1 % of a
-    panel's height.
-    """
-    rules, ours = ascents.rules(cell), "largest_guarantee"
-    if ours in rules and all(_follows_mss_mlc(ascents, cell, quantity) for quantity in _QUANTITIES):
-        rules.remove(ours)
-    return rules
-
-
-def _follows_mss_mlc(ascents: Ascents, cell: str, quantity: str) -> bool:
-    means = {rule: ascents.curve(cell, rule, quantity)["mean"] for rule in ascents.rules(cell)}
-    height = max(mean.max() for mean in means.values()) - min(mean.min() for mean in means.values())
-    return bool((means["largest_guarantee"] - means["mss_mlc"]).abs().max() <= 0.01 * height)
 
 
 def spaced(curve: pd.DataFrame) -> pd.DataFrame:
