@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -95,17 +96,14 @@ def routes_figure(
     steps: int,
     budget: str,
 ) -> Figure:
-    """The ship's way without noise, by domain and policy (state to heading omega, by a rule's name or another), up to
-    the limits of the state, where a cross shows that it is held; the current in grey, the limits framed.
+    """The ship's way without noise, by domain and policy (state to heading omega; of a rule, the best of the class or
+    any), up to the limits of the state, where a cross shows that it is held; the current in grey, the limits framed.
     """
-    figure, axes = plt.subplots(1, len(domains), figsize=(6.3 * len(domains), 4.3), sharey=True)
+    figure, axes = plt.subplots(1, len(domains), figsize=(6.3 * len(domains), 5.0), sharey=True)
     for panel, (title, domain) in zip(axes, domains.items(), strict=True):
         _draw_waters(panel, domain)
-        others = iter(("--", "-."))
         for name, policy in policies[title].items():
-            way = _way(domain, policy, steps)
-            style = {"color": "0.2", "label": name} if name not in RULE_LABELS else rule_style(name)
-            style |= {"linestyle": next(others)} if name not in RULE_LABELS else {"zorder": layer(name)}
+            way, style = _way(domain, policy, steps), _style_of_route(name)
             panel.plot(*way.T, marker=".", ms=4, **style)
             if len(way) <= steps:
                 panel.plot(*way[-1], marker="x", ms=9, mew=2, color=style["color"], zorder=4)
@@ -115,6 +113,12 @@ def routes_figure(
     legend_above(figure, axes[0], ncols=3)
     budget_label(figure, budget)
     return figure
+
+
+def _style_of_route(name: str) -> dict[str, Any]:
+    if name in RULE_LABELS:
+        return rule_style(name) | {"zorder": layer(name)}
+    return BEST_STYLE if name == BEST_STYLE["label"] else {"color": "black", "linestyle": ":", "label": name}
 
 
 def _draw_waters(panel: Axes, domain: ShipSteering) -> None:
