@@ -195,18 +195,15 @@ def share_of_the_second_parameter(ascents: Ascents, cell: str) -> float:
     return float(several[1] / several[0] / (single[1] / single[0]))
 
 
-def heading_changes(ascents: Ascents, cell: str, domain: ShipSteering, steps: int = 30) -> dict[str, float]:
-    """Largest change of the mean heading between decisions of noise-free episodes under all final policies: over 2 pi
-    ("range"), and over the largest heading of the same episode ("own").
+def heading_changes(ascents: Ascents, cell: str, rule: str, domain: ShipSteering, steps: int = 30) -> dict[str, float]:
+    """Largest change of the mean heading between decisions of noise-free episodes under a rule's final policies: over
+    2 pi ("range"), and over the largest heading of the same episode ("own").
     """
-    over_range = over_own = 0.0
-    for rule in PRINTED_RULES:
-        runs = ascents.table("runs", cell, rule)
-        theta = runs[[f"theta_{i}" for i in range(domain.features.dimension)]].to_numpy().T
-        start = tuple(np.full(len(runs), coordinate) for coordinate in domain.start_at)
-        states = noiseless(domain, theta, start, steps)
-        headings = mean_action(domain, theta, (states[:, 0], states[:, 1]))
-        change = np.abs(np.diff(headings, axis=0)).max(axis=0)
-        over_range = max(over_range, float(change.max()) / (2 * np.pi))
-        over_own = max(over_own, float((change / np.abs(headings).max(axis=0)).max()))
-    return {"range": over_range, "own": over_own}
+    runs = ascents.table("runs", cell, rule)
+    theta = runs[[f"theta_{i}" for i in range(domain.features.dimension)]].to_numpy().T
+    start = tuple(np.full(len(runs), coordinate) for coordinate in domain.start_at)
+    states = noiseless(domain, theta, start, steps)
+    headings = mean_action(domain, theta, (states[:, 0], states[:, 1]))
+    change = np.abs(np.diff(headings, axis=0)).max(axis=0)
+    own = change / np.abs(headings).max(axis=0)
+    return {"range": float(change.max()) / (2 * np.pi), "own": float(own.max())}
