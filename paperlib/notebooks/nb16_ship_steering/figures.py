@@ -99,7 +99,7 @@ def routes_figure(
     """The ship's way without noise, by domain and policy (state to heading omega; of a rule, the best of the class or
     any), up to the limits of the state, where a cross shows that it is held; the current in grey, the limits framed.
     """
-    figure, axes = plt.subplots(1, len(domains), figsize=(6.3 * len(domains), 5.0), sharey=True)
+    figure, axes = plt.subplots(1, len(domains), figsize=(6.3 * len(domains), 4.7), sharey=True)
     for panel, (title, domain) in zip(axes, domains.items(), strict=True):
         _draw_waters(panel, domain)
         for name, policy in policies[title].items():
