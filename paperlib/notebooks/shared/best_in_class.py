@@ -13,7 +13,7 @@ from paperlib.lipschitz.simulation.domains import Domain
 from paperlib.lipschitz.simulation.gpomdp import SimulatedReturns
 
 _SEED = 1  # recorded runs use 0
-_BATCHES = 20
+_BATCHES = 100
 
 
 class BestPolicy(NamedTuple):
@@ -34,7 +34,7 @@ def best_policy(
 ) -> BestPolicy:
     """The parameters of the largest return of `steps` steps: Nelder-Mead on common random numbers.
 
-    episodes: of the search, and twenty times as many of the evaluation. starts: zero and random ones, the best of whose
+    episodes: of the search, and a hundred times as many of the evaluation. starts: zero and random ones, the best of whose
     ends is searched from once more. allowed: of parameters (d,), zero among them. Deterministic. A local search proves
     no optimum: a better policy may exist.
     """
