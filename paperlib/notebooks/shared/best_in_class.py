@@ -34,9 +34,9 @@ def best_policy(
 ) -> BestPolicy:
     """The parameters of the largest return of `steps` steps: Nelder-Mead on common random numbers.
 
-    episodes: of the search, and a hundred times as many of the evaluation. starts: zero and random ones, the best of whose
-    ends is searched from once more. allowed: of parameters (d,), zero among them. Deterministic. A local search proves
-    no optimum: a better policy may exist.
+    episodes: of the search, and a hundred times as many of the evaluation. starts: zero and random ones, the best of
+    whose ends is searched from once more. allowed: of parameters (d,), zero among them. Deterministic. A local search
+    proves no optimum: a better policy may exist.
     """
     returns = SimulatedReturns(domain, episodes, steps, _SEED)
 
