@@ -160,7 +160,7 @@ def _step_sizes() -> Iterable[str]:
     ):
         records = _recorded(experiment)
         yield f"## Step sizes, {title}\n"
-        yield "The curves are not in our copy of the paper. Means over runs [95 % interval over runs].\n"
+        yield "The curves are not in our copy of the paper. Mean over runs ± its standard error.\n"
         yield _markdown(_ascent_table(records)) + "\n"
     yield "Curves (means over runs; shading: 95 % interval of the mean; bars in Fig. 4: standard deviation over runs): "
     yield "`notebooks/14_lqg.ipynb`, `15_mass_spring_damper.ipynb`, `16_ship_steering.ipynb`.\n"

@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 
 from paperlib.lipschitz.figures import RULE_LABELS
+from paperlib.lipschitz.rules import LIPSCHITZ_RULES
 from paperlib.lipschitz.simulation.domains import ShipSteering
 from paperlib.notebooks.nb15_mass_spring_damper import records as spring_records
 from paperlib.notebooks.nb16_ship_steering import records as ship_records
@@ -14,11 +15,13 @@ from paperlib.notebooks.shared import ascent_figures
 from paperlib.notebooks.shared import ascents as ascent_records
 from paperlib.notebooks.shared.ascents import Ascents
 from paperlib.repro import verdicts
+from paperlib.repro.checks import judge
 from paperlib.repro.claims import load_claims
 
 CLAIMS = load_claims()
 RUNS, ITERATIONS = 8, 1000
-CELLS = ("c1", "c2", "north fast", "north slow", "east fast", "east slow", "east fast, longer")
+SPRING_CELLS = ("c1", "c2", "c1, interchanged", "c2, interchanged")
+CELLS = (*SPRING_CELLS, "north fast", "north slow", "east fast", "east slow", "east fast, longer")
 RANK = {"sss_slc": 1.0, "sss_mlc": 2.0, "mss_mlc": 3.0, "agss": 0.5, "largest_guarantee": 3.0}
 
 
@@ -28,7 +31,7 @@ def verdict(claim, measured):
     return verdicts.decide(claim, measured, measured if claim.correction else None, "", "smoke").verdict
 
 
-def record(cell, rule, *, rank=None, speed=1.0, noise=0.02, weights=1.0, **changed):
+def record(cell, rule, *, rank=None, speed=1.0, noise=0.02, weights=1.0, spread=0.1, **changed):
     """Scores rise from -8 towards -8 + rank; steps fall as constants rise; L_pi rises at `speed`, first fast."""
     rank = RANK[rule] if rank is None else rank
     generator = np.random.default_rng([CELLS.index(cell), [*RULE_LABELS].index(rule)])
@@ -44,6 +47,9 @@ def record(cell, rule, *, rank=None, speed=1.0, noise=0.02, weights=1.0, **chang
         "gradient_norm": speed * (1 - 0.5 * growth),
         "theta_0": 2 * part,
         "theta_1": part if rule == "sss_mlc" else 0 * part,
+        "step_size_0": 1 + part,
+        "realised": 2 + part,
+        "guarantee": 1 + part / 2,
     } | changed  # fmt: skip
     curves = pd.concat(
         pd.DataFrame(
@@ -74,7 +80,7 @@ def record(cell, rule, *, rank=None, speed=1.0, noise=0.02, weights=1.0, **chang
             "mss_over_sss_mlc": 1 + angle,
         }
     )
-    runs = pd.DataFrame({f"theta_{i}": weights * generator.normal(size=RUNS) for i in range(3)}).assign(
+    runs = pd.DataFrame({f"theta_{i}": weights * (1 + spread * generator.normal(size=RUNS)) for i in range(3)}).assign(
         audited=ITERATIONS, violations=2, smallest_surplus=-1e-9, stopped=-1
     )
     tables = {"curves": curves, "tenths": tenths, "trace": trace, "runs": runs}
@@ -91,7 +97,8 @@ def ascents(**changed):
             found |= changed.get(key, {})
         return found
 
-    return Ascents([record(cell, rule, **arguments(cell, rule)) for cell in CELLS for rule in RULE_LABELS])
+    pairs = [(c, r) for c in CELLS for r in RULE_LABELS if "interchanged" not in c or r in LIPSCHITZ_RULES]
+    return Ascents([record(cell, rule, **arguments(cell, rule)) for cell, rule in pairs])
 
 
 GOOD = ascents(**{"east slow/": {"speed": 0.5}, "north slow/": {"speed": 0.5}})
@@ -202,9 +209,13 @@ def test_the_share_of_the_first_component_is_that_of_the_first_tenth():
 
 def test_a_final_policy_that_turns_about_is_not_smooth():
     ship = ShipSteering(speed=0.01, reference_heading=0.0)
-    for weights, expected in ((1.0, "holds"), (500.0, "does not hold")):
-        runs = ascents(**{"east fast, longer/": {"weights": weights}})
-        changes = {c: ship_records.largest_heading_change(runs, c, ship) for c in ("east fast", "east fast, longer")}
+    for weights, spread, expected in ((1.0, 0.1, "holds"), (500.0, 10.0, "does not hold")):
+        runs = ascents(**{"east fast, longer/": {"weights": weights, "spread": spread}})
+        changes = {
+            f"{length}, {kind}": change
+            for length, cell in (("10,000", "east fast"), ("100,000", "east fast, longer"))
+            for kind, change in ship_records.heading_changes(runs, cell, "agss", ship).items()
+        }
         assert verdict("fig5.final_policy_is_smooth", changes) == expected
 
 
@@ -251,13 +262,81 @@ def test_scores_made_again_are_compared_where_both_were_kept():
     assert ascent_records.made_again([record("c1", "agss")], [again]) == {"scores": 200, "differ": 1}
 
 
-def test_the_larger_guarantee_is_drawn_only_where_one_of_its_curves_leaves_those_of_mss_mlc():
-    assert ascent_figures.rules_to_draw(GOOD, ["c1", "c2"]) == ["sss_slc", "sss_mlc", "mss_mlc", "agss"]
+def test_the_larger_guarantee_is_shown_only_where_one_of_its_curves_leaves_those_of_mss_mlc():
+    assert ascent_records.distinct_rules(GOOD, "c2") == ["sss_slc", "sss_mlc", "mss_mlc", "agss"]
     apart = ascents(**{"c2/largest_guarantee": {"margin": np.linspace(0.4, 0.1, 41)}})
-    assert ascent_figures.rules_to_draw(apart, ["c1"]) == ["sss_slc", "sss_mlc", "mss_mlc", "agss"]
-    assert ascent_figures.rules_to_draw(apart, ["c1", "c2"]) == [*RULE_LABELS]
+    assert ascent_records.distinct_rules(apart, "c1") == ["sss_slc", "sss_mlc", "mss_mlc", "agss"]
+    assert ascent_records.distinct_rules(apart, "c2") == [*RULE_LABELS]
+
+
+def test_only_rules_that_were_run_on_a_cell_are_shown():
+    assert ascent_records.distinct_rules(GOOD, "c1, interchanged") == ["sss_slc", "sss_mlc", "mss_mlc"]
+
+
+def test_mss_mlc_is_drawn_above_the_other_rules_of_the_paper():
+    assert ascent_figures.layer("mss_mlc") > max(map(ascent_figures.layer, ("sss_slc", "sss_mlc", "agss")))
 
 
 def test_iterations_that_follow_at_once_are_drawn_once():
     curve = pd.DataFrame({"iteration": [0, 1, 2, 400, 499, 500, 501, 600, 1000], "mean": range(9)})
     assert ascent_figures.spaced(curve)["iteration"].tolist() == [0, 400, 499, 600, 1000]
+
+
+def test_agss_made_the_same_runs_in_both_readings_and_the_other_rules_did_not():
+    runs = ascents(**{"c1, interchanged/sss_slc": {"rank": 0.2}})
+    other = spring_records.interchanged(runs)
+    assert other.rules("c1") == ["sss_slc", "sss_mlc", "mss_mlc", "agss"]
+    assert np.array_equal(other.per_run("c1", "agss", "score"), runs.per_run("c1", "agss", "score"))
+    assert other.per_run("c1", "sss_slc", "score").mean() < runs.per_run("c1", "sss_slc", "score").mean() - 0.3
+
+
+AS_THE_PROSE_HAS_IT = {
+    "c1, interchanged/sss_slc": {"rank": 0.3},
+    "c2, interchanged/sss_slc": {"rank": 0.55},
+}
+
+
+@pytest.mark.parametrize("claim", ["msd.agss_faster_than_slc_in_c1", "ours.msd.constants_interchanged"])
+def test_four_sentences_that_come_true_together_say_that_the_constants_are_interchanged(claim):
+    assert sum(satisfied(ascents(**AS_THE_PROSE_HAS_IT)).values()) == 4
+    assert sum(satisfied(GOOD).values()) == 2  # SSS-SLC ahead of AGSS: neither faster in c1, nor similar in c2
+    ledger = CLAIMS[claim if claim.startswith("ours.") else f"lip.{claim}"]
+    rule = ledger.correction.rule if ledger.correction else ledger.rule
+    assert [judge(rule.check, rule.parameters, number).result for number in (4, 3)] == ["passes", "fails"]
+
+
+def satisfied(runs):
+    found = spring_records.sentences(spring_records.interchanged(runs), {"c1": 0.91, "c2": 0.79})
+    return {claim: spring_records.satisfies(claim, measured) for claim, measured in found.items()}
+
+
+def test_in_words_a_sentence_is_shown_by_the_case_that_does_least_for_it():
+    probabilities = {
+        "a": {"probability": 0.9, "low": 0.8, "high": 1.0},
+        "b": {"probability": 0.6, "low": 0.4, "high": 0.7},
+    }
+    ratios = {"a": {"mean": 1.0, "low": 0.9, "high": 1.1}, "b": {"mean": 1.4, "low": 1.3, "high": 1.5}}
+    assert spring_records.in_words(probabilities) == "0.600 [0.400, 0.700]"
+    assert spring_records.in_words(ratios) == "1.400 [1.300, 1.500]"
+    assert spring_records.in_words(-0.12) == "-0.12"
+
+
+def test_the_share_of_the_attainable_is_one_at_the_best_score_and_wider_with_its_error():
+    end = GOOD.per_run("c1", "mss_mlc", "score", [9]).mean()
+    exact, rough = (ascent_records.share_of_attainable(GOOD, "c1", "mss_mlc", end, e) for e in (0.0, 0.3))
+    assert exact["mean"] == pytest.approx(1) and exact["high"] - exact["low"] < 0.05
+    assert rough["mean"] - rough["low"] > 0.1
+    half = ascent_records.share_of_attainable(GOOD, "c1", "mss_mlc", end + (end + 8))
+    assert half["mean"] == pytest.approx(0.5)
+    nothing_left = {"mean": 1 - exact["mean"], "low": 1 - exact["high"], "high": 1 - exact["low"]}
+    assert verdict("ours.msd.return_left_unreached", {"c1": nothing_left}) == "does not hold"
+
+
+def test_a_mean_is_written_to_the_second_digit_of_its_error():
+    values = -6.56038 + 0.0012 * np.array([-1.0, 1.0, -1.0, 1.0])
+    assert ascent_records.with_error(values) == "-6.56038 ± 0.00069"
+    assert ascent_records.with_error(np.array([100.0, 140.0, 120.0])) == "120 ± 12"
+
+
+def test_the_audit_says_how_much_more_is_realised_than_guaranteed():
+    assert GOOD.total_updates("c1")["realised over guaranteed"].to_numpy() == pytest.approx(2.0)

@@ -231,12 +231,14 @@ class MassSpringDamper(Domain):
     def constants_in(self, metric: np.ndarray) -> MDPConstants:
         """The constants where states are measured by |W (s - s')|_2, W the metric (2, 2).
 
-        L_P = max(|W A W^-1|_2, |W B|_2) of next state A s + B a, as limits only bring states closer coordinate by
-        coordinate (which a metric that is not diagonal need not notice). L_R: the dual norm of the reward's slope.
+        L_P: the largest |W D A W^-1|_2 and |W D B|_2 of next state A s + B a, where D = 1, and where D leaves out a
+        coordinate that is at its limit, which can only matter in a metric that is not diagonal. L_R: the dual norm of
+        the reward's slope.
         """
         matrix, inverse = self.transition_matrix, np.linalg.inv(metric)
-        over_states = np.linalg.norm(metric @ matrix[:, :2] @ inverse, 2)
-        over_actions = np.linalg.norm(metric @ matrix[:, 2])
+        limited = [metric * free for free in ([1, 1], [1, 0], [0, 1])]  # W D
+        over_states = max(np.linalg.norm(moved @ matrix[:, :2] @ inverse, 2) for moved in limited)
+        over_actions = max(np.linalg.norm(moved @ matrix[:, 2]) for moved in limited)
         slope = self.distance_weight * np.linalg.norm(inverse.T @ [1.0, 0.0])
         farthest = self.position_limit + abs(self.goal)
         cost = self.action_weight * self.force_gain

@@ -10,22 +10,28 @@ from matplotlib.figure import Figure
 
 from paperlib.lipschitz.figures import RULE_COLOURS, rule_style
 from paperlib.lipschitz.simulation.domains import MassSpringDamper
-from paperlib.notebooks.shared.ascent_figures import budget_of, draw_curves, legend_above, rules_to_draw
-from paperlib.notebooks.shared.ascents import Ascents
+from paperlib.notebooks.shared.ascent_figures import BEST_STYLE, budget_of, draw_curves, legend_above
+from paperlib.notebooks.shared.ascents import Ascents, distinct_rules
 from paperlib.notebooks.shared.mean_policy import noiseless
 from paperlib.repro.figures import budget_label
 
 
-def scores_and_steps_figure(ascents: Ascents, cell: str, title: str) -> Figure:
-    """Panels a (scores) and b (step sizes, 2-norm for MSS-MLC) of Figs. 2 and 3."""
-    figure, (left, right) = plt.subplots(1, 2, figsize=(11.0, 4.8))
-    rules = rules_to_draw(ascents, [cell])
-    draw_curves(left, ascents, cell, "score", rules)
-    draw_curves(right, ascents, cell, "step_size", rules)
-    left.set(title=f"a. score, {title}", xlabel="iterations", ylabel=r"$J^\theta_\mu$")
-    right.set(title=f"b. step size, {title}", xlabel="iterations", ylabel=r"$\|\alpha\|_2$", yscale="log")
-    legend_above(figure, left)
-    budget_label(figure, budget_of(ascents, cell) + "; shading: 95 % interval of the mean")
+def scores_and_steps_figure(ascents: Ascents, titles: Mapping[str, str], best: Mapping[str, float]) -> Figure:
+    """Scores (panels a, c) and step sizes (panels b, d; 2-norm for MSS-MLC) as in Figs. 2 and 3, a row per cell.
+
+    best: score of the best policy of the class, by cell.
+    """
+    figure, axes = plt.subplots(len(titles), 2, figsize=(11.0, 0.6 + 4.2 * len(titles)), squeeze=False)
+    for (left, right), (cell, title), letters in zip(axes, titles.items(), ("ab", "cd"), strict=False):
+        rules = distinct_rules(ascents, cell)
+        draw_curves(left, ascents, cell, "score", rules)
+        left.axhline(best[cell], lw=1.2, **BEST_STYLE)
+        draw_curves(right, ascents, cell, "step_size", rules)
+        left.set(title=f"{letters[0]}. score, {title}", xlabel="iterations", ylabel=r"$J^\theta_\mu$")
+        right.set(title=f"{letters[1]}. step size, {title}", xlabel="iterations", ylabel=r"$\|\alpha\|_2$")
+        right.set_yscale("log")
+    legend_above(figure, *axes[:, 0])
+    budget_label(figure, budget_of(ascents, next(iter(titles))) + "; shading: 95 % interval of the mean")
     return figure
 
 
@@ -69,20 +75,21 @@ def _broken_guarantees(ascents: Ascents, cell: str, rule: str) -> np.ndarray:
 def motion_figure(
     domains: Mapping[str, MassSpringDamper], parameters: Mapping[str, Mapping[str, np.ndarray]], budget: str
 ) -> Figure:
-    """Position over time without noise, from either start, at theta = 0 and by configuration and rule."""
-    figure, axes = plt.subplots(1, len(domains), figsize=(5.5 * len(domains), 4.4), sharey=True)
+    """Position over time without noise, from either start, at theta = 0 and by configuration and rule, or "best"."""
+    figure, axes = plt.subplots(1, len(domains), figsize=(6.5 * len(domains), 4.6), sharey=True)
     for panel, (name, domain) in zip(axes, domains.items(), strict=True):
-        styles = {rule: rule_style(rule) for rule in parameters[name]}
-        styles = {None: {"color": "0.5", "linestyle": ":", "label": r"$\theta=0$"}} | styles
-        for rule, style in styles.items():
+        zero = {"color": "0.6", "linestyle": ":", "label": r"$\theta=0$"}
+        styles = {rule: BEST_STYLE if rule == "best" else rule_style(rule) for rule in parameters[name]}
+        for rule, style in {None: zero, **styles}.items():
             theta = np.zeros(3) if rule is None else parameters[name][rule]
             states = noiseless(domain, theta, (np.array([-1.0, 1.0]), np.zeros(2)), 30)
             time = domain.interval * np.arange(len(states))
             panel.plot(time, states[:, 0, 0], **style)
             panel.plot(time, states[:, 0, 1], **style | {"label": None})
-        panel.axhline(domain.goal, color="0.3", lw=1, ls="--")
+        panel.axhline(domain.goal, color="0.4", lw=1)
+        panel.annotate("goal", (3.0, domain.goal), ha="right", va="bottom", fontsize=9, color="0.3")
         panel.set(title=name, xlabel="time, s")
-    axes[0].set_ylabel("position (goal dashed)")
+    axes[0].set_ylabel("position, m")
     legend_above(figure, axes[0])
     budget_label(figure, budget)
     return figure

@@ -9,6 +9,7 @@ from scipy.integrate import solve_ivp
 from scipy.optimize import brentq
 
 from paperlib.lipschitz.simulation.domains import MassSpringDamper
+from paperlib.notebooks.shared.mean_policy import noiseless
 
 
 def settings(spec: Mapping, other: Mapping) -> dict[str, float]:
@@ -51,6 +52,30 @@ def largest_slope(
     change = np.abs(reward((one[:, 0], one[:, 1]), one[:, 2]) - reward((other[:, 0], other[:, 1]), other[:, 2]))
     distance = np.hypot(one[:, 0] - other[:, 0], one[:, 1] - other[:, 1]) + np.abs(one[:, 2] - other[:, 2])
     return float((change / distance).max())
+
+
+def largest_growth(domain: MassSpringDamper, metric: np.ndarray, pairs: int) -> float:
+    """Largest |W (s' - s~')| / (|W (s - s~)| + |a - a~|) found over random pairs, limits of the states included.
+
+    Pairs differ in some of position, velocity and action; nine tenths by little, so that both keep within the limits
+    or exceed the same one.
+    """
+    generator = np.random.default_rng(0)
+    low, high = [*domain.state_low, domain.action_low], [*domain.state_high, domain.action_high]
+    one = generator.uniform(low, high, (pairs, 3))
+    distance = np.where(generator.random((pairs, 1)) < 0.1, 1.0, 1e-3)
+    change = distance * generator.normal(size=(pairs, 3)) * generator.integers(0, 2, (pairs, 3))
+    change = np.where((change == 0).all(axis=1, keepdims=True), distance, change)
+    other = np.clip(one + change, low, high)
+    ends = [np.array(domain.step((p[:, 0], p[:, 1]), p[:, 2])) for p in (one, other)]
+    before = np.linalg.norm(metric @ (one - other)[:, :2].T, axis=0) + np.abs(one - other)[:, 2]
+    return float((np.linalg.norm(metric @ (ends[0] - ends[1]), axis=0) / before).max())
+
+
+def position_after(domain: MassSpringDamper, theta: np.ndarray, steps: int) -> tuple[float, float]:
+    """Lowest and highest position after so many steps without noise, of the two starts."""
+    places = noiseless(domain, theta, (np.array([-1.0, 1.0]), np.zeros(2)), steps)[-1, 0]
+    return float(places.min()), float(places.max())
 
 
 def frequency_error(formula: Callable[[float, float, float], float], number: int) -> float:

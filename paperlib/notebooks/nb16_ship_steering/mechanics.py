@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from functools import cached_property
+from functools import cache, cached_property
 
 import numpy as np
 from scipy.ndimage import map_coordinates
-from scipy.optimize import fsolve
+from scipy.optimize import fsolve, minimize
 
+from paperlib.lipschitz.policies import GaussianPolicy
 from paperlib.lipschitz.simulation.domain_environments import DomainEnvironment
 from paperlib.lipschitz.simulation.domains import ShipSteering
 from paperlib.notebooks.shared.outcomes import count
@@ -90,6 +91,40 @@ def largest_slope(
     other[: pairs // 2] = on_ray[: pairs // 2]
     change = np.abs(reward(tuple(one.T), np.zeros(pairs)) - reward(tuple(other.T), np.zeros(pairs)))
     return float((change / np.linalg.norm(one - other, axis=1)).max())
+
+
+def allowed_policy_constant(domain: ShipSteering) -> float:
+    """Below this L_pi the margin 1 - gamma L_P (1 + L_pi) is positive."""
+    constants = domain.constants()
+    return 1 / (constants.discount * constants.transition) - 1
+
+
+def growth(domain: ShipSteering, theta: np.ndarray) -> float:
+    """gamma L_P (1 + L_pi), below one where the Lipschitz rules apply."""
+    constants = domain.constants()
+    L_pi = float(_policy(domain).constants(theta).state)
+    return constants.discount * constants.transition * (1 + L_pi)
+
+
+@cache
+def _policy(domain: ShipSteering) -> GaussianPolicy:
+    """Kept, as its table of the state box is made once."""
+    return domain.policy()
+
+
+def farthest_turn(domain: ShipSteering) -> float:
+    """The supremum of theta'phi(s_0), in radians, over the parameters with a positive margin.
+
+    L_pi is a norm of theta, so it is the largest theta'phi(s_0) / L_pi over directions times the largest L_pi allowed.
+    """
+    policy, at_start = _policy(domain), domain.features.value(np.array([domain.start_at]))[0]
+
+    def negative_ratio(theta: np.ndarray) -> float:
+        return -float(theta @ at_start / policy.constants(theta).state)
+
+    firsts = np.vstack([np.eye(3), np.ones((1, 3))])
+    found = min(minimize(negative_ratio, theta, method="Nelder-Mead").fun for theta in firsts)
+    return -found * allowed_policy_constant(domain)
 
 
 class OptimalHeadings:

@@ -146,6 +146,11 @@ def rise_of_policy_constant(ascents: Ascents, cell: str, rule: str) -> float:
     return float((at_end - curve["mean"].iloc[0]) / end)
 
 
+def parameters_of(ascents: Ascents, cell: str, rule: str, number: int = 3) -> np.ndarray:
+    """Largest |theta_i| over recorded iterations of the means over runs, shape (number,)."""
+    return np.array([ascents.curve(cell, rule, f"theta_{i}")["mean"].abs().max() for i in range(number)])
+
+
 def rank_correlation_with_iteration(ascents: Ascents, cell: str, rule: str, quantity: str) -> float:
     """Spearman's, between iteration and the mean over runs of a quantity."""
     curve = ascents.curve(cell, rule, quantity)
@@ -186,23 +191,19 @@ def agss_step_at_low_speed(ascents: Ascents) -> float:
 
 def share_of_the_second_parameter(ascents: Ascents, cell: str) -> float:
     """How large MSS-MLC's second parameter gets beside its first, as a share of the same of SSS-MLC."""
-    return _second_over_first(ascents, cell, "mss_mlc") / _second_over_first(ascents, cell, "sss_mlc")
+    several, single = (parameters_of(ascents, cell, rule) for rule in ("mss_mlc", "sss_mlc"))
+    return float(several[1] / several[0] / (single[1] / single[0]))
 
 
-def _second_over_first(ascents: Ascents, cell: str, rule: str) -> float:
-    """Largest absolute mean over runs of the second parameter over that of the first, both over iterations."""
-    first, second = (ascents.curve(cell, rule, f"theta_{i}")["mean"].abs().max() for i in (0, 1))
-    return float(second / first)
-
-
-def largest_heading_change(ascents: Ascents, cell: str, domain: ShipSteering, steps: int = 30) -> float:
-    """Largest change of the heading between decisions of noise-free episodes under all final policies, over 2 pi."""
-    largest = 0.0
-    for rule in PRINTED_RULES:
-        runs = ascents.table("runs", cell, rule)
-        theta = runs[[f"theta_{i}" for i in range(domain.features.dimension)]].to_numpy().T
-        start = tuple(np.full(len(runs), coordinate) for coordinate in domain.start_at)
-        states = noiseless(domain, theta, start, steps)
-        headings = mean_action(domain, theta, (states[:, 0], states[:, 1]))
-        largest = max(largest, float(np.abs(np.diff(headings, axis=0)).max()))
-    return largest / (2 * np.pi)
+def heading_changes(ascents: Ascents, cell: str, rule: str, domain: ShipSteering, steps: int = 30) -> dict[str, float]:
+    """Largest change of the mean heading between decisions of noise-free episodes under a rule's final policies: over
+    2 pi ("range"), and over the largest heading of the same episode ("own").
+    """
+    runs = ascents.table("runs", cell, rule)
+    theta = runs[[f"theta_{i}" for i in range(domain.features.dimension)]].to_numpy().T
+    start = tuple(np.full(len(runs), coordinate) for coordinate in domain.start_at)
+    states = noiseless(domain, theta, start, steps)
+    headings = mean_action(domain, theta, (states[:, 0], states[:, 1]))
+    change = np.abs(np.diff(headings, axis=0)).max(axis=0)
+    own = change / np.abs(headings).max(axis=0)
+    return {"range": float(change.max()) / (2 * np.pi), "own": float(own.max())}

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import math
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -17,6 +18,16 @@ class Ascents:
 
     def __init__(self, records: Sequence[Record]):
         self._records = {(record.spec["cell"], record.spec["rule"]): record for record in records}
+
+    def regrouped(self, places: Mapping[tuple[str, str], tuple[str, str]]) -> Ascents:
+        """The same records under other (cell, rule), each with the one it is taken from; the others are left out."""
+        found = Ascents(())
+        found._records = {place: self._records[origin] for place, origin in places.items()}
+        return found
+
+    def rules(self, cell: str) -> list[str]:
+        """Rules that were run on a cell, in the order of the figures."""
+        return [rule for rule in RULE_LABELS if (cell, rule) in self._records]
 
     def spec(self, cell: str) -> dict:
         """What was run on a cell."""
@@ -50,9 +61,33 @@ class Ascents:
                         "share": runs["violations"].sum() / max(runs["audited"].sum(), 1),
                         "smallest surplus": runs["smallest_surplus"].min(),
                         "runs stopped for want of a margin": int((runs["stopped"] >= 0).sum()),
+                        "realised over guaranteed": self._realised_over_guaranteed(cell, rule),
                     }
                 )
         return pd.DataFrame(rows)
+
+    def _realised_over_guaranteed(self, cell: str, rule: str) -> float:
+        """Of improvements, summed over recorded iterations and runs."""
+        realised, guarantee = (self.curve(cell, rule, name)["mean"].sum() for name in ("realised", "guarantee"))
+        return float(realised / guarantee)
+
+
+def distinct_rules(ascents: Ascents, cell: str) -> list[str]:
+    """Rules that were run on a cell, without the larger guarantee (ours) where all its curves are MSS-MLC's to 1 % of
+    their range over all rules.
+    """
+    rules, ours = ascents.rules(cell), "largest_guarantee"
+    if ours in rules and all(
+        _follows_mss_mlc(ascents, cell, quantity) for quantity in ("score", "step_size", "policy_constant", "margin")
+    ):
+        rules.remove(ours)
+    return rules
+
+
+def _follows_mss_mlc(ascents: Ascents, cell: str, quantity: str) -> bool:
+    means = {rule: ascents.curve(cell, rule, quantity)["mean"] for rule in ascents.rules(cell)}
+    height = max(mean.max() for mean in means.values()) - min(mean.min() for mean in means.values())
+    return bool((means["largest_guarantee"] - means["mss_mlc"]).abs().max() <= 0.01 * height)
 
 
 def better(ascents: Ascents, cell: str, rule: str, other: str, quantity: str = "score") -> dict[str, float]:
@@ -81,28 +116,58 @@ def made_again(records: Sequence[Record], live: Sequence[Record]) -> dict[str, i
 
 
 def summary(ascents: Ascents, cells: Iterable[str]) -> pd.DataFrame:
-    """A row per cell and rule: scores and steps averaged over iterations, with 95 % intervals over runs."""
+    """A row per cell and rule, the larger guarantee where it differs: scores and steps averaged over iterations, with
+    standard errors over runs.
+    """
     rows = []
     for cell in cells:
-        for rule, label in RULE_LABELS.items():
-            end = ascents.per_run(cell, rule, "score", [9])
+        for rule in distinct_rules(ascents, cell):
             rows.append(
                 {
                     "cell": cell,
-                    "rule": label,
-                    "mean score": _in_words(ascents.per_run(cell, rule, "score")),
-                    "score at the end": _in_words(end),
+                    "rule": RULE_LABELS[rule],
+                    "mean score": with_error(ascents.per_run(cell, rule, "score")),
+                    "score at the end": with_error(ascents.per_run(cell, rule, "score", [9])),
                     "mean step size": f"{ascents.per_run(cell, rule, 'step_size').mean():.3g}",
-                    "L_pi at the end": f"{ascents.per_run(cell, rule, 'policy_constant', [9]).mean():.3f}",
-                    "margin at the end": f"{ascents.per_run(cell, rule, 'margin', [9]).mean():.3f}",
+                    "L_pi at the end": with_error(ascents.per_run(cell, rule, "policy_constant", [9])),
+                    "margin at the end": with_error(ascents.per_run(cell, rule, "margin", [9])),
                 }
             )
     return pd.DataFrame(rows)
 
 
-def _in_words(values: np.ndarray) -> str:
-    interval = mean_interval(values, seed=0)
-    return f"{interval['mean']:.4f} [{interval['low']:.4f}, {interval['high']:.4f}]"
+def with_error(values: np.ndarray) -> str:
+    """The mean over runs and its standard error, to the error's second digit."""
+    error = values.std(ddof=1) / math.sqrt(len(values))
+    digits = 6 if error == 0 else max(1 - math.floor(math.log10(error)), 0)
+    return f"{values.mean():.{digits}f} ± {error:.{digits}f}"
+
+
+def share_of_attainable(ascents: Ascents, cell: str, rule: str, best: float, error: float = 0.0) -> dict[str, float]:
+    """{mean, low, high}: improvement in the last tenth of the iterations over that of the best policy of the class,
+    whose score is `best` with standard error `error`; the 95 % interval is over runs, with that error added.
+    """
+    attainable = best - ascents.curve(cell, rule, "score")["mean"].iloc[0]
+    share = mean_interval(improvements(ascents, cell, rule, [9]) / attainable, seed=0)
+    mean, of_best = share["mean"], 1.96 * error * share["mean"] / attainable
+    return {
+        "mean": mean,
+        "low": mean - math.hypot(mean - share["low"], of_best),
+        "high": mean + math.hypot(share["high"] - mean, of_best),
+    }
+
+
+def shares_of_attainable(ascents: Ascents, best: Mapping[str, float]) -> pd.DataFrame:
+    """A row per cell, with the best score of each, and a column per rule: percentages with standard errors."""
+    rows = []
+    for cell, score in best.items():
+        initial = ascents.curve(cell, "agss", "score")["mean"].iloc[0]
+        shares = {
+            RULE_LABELS[rule]: with_error(100 * improvements(ascents, cell, rule, [9]) / (score - initial))
+            for rule in distinct_rules(ascents, cell)
+        }
+        rows.append({"cell": cell, "at zero": f"{initial:.4f}", "best": f"{score:.4f}"} | shares)
+    return pd.DataFrame(rows).fillna("")
 
 
 def mean_final_parameters(ascents: Ascents, cell: str, rule: str) -> np.ndarray:
