@@ -35,10 +35,14 @@ def improvement_bound(gradient: ArrayLike, lipschitz: ArrayLike, update: ArrayLi
     """Lemma 8: a lower bound of the improvement of a step, g'x - |x|_p L'|x| / 2.
 
     gradient, lipschitz, update: shapes (..., d). norm: p, that of the distance for which the constants hold. ValueError
-    on vectors of unequal length, or a constant that is negative or not finite.
+    on vectors of unequal length, numbers that are not finite, a negative constant, or a p below 1, which is no norm.
     """
     gradient, lipschitz, update = _vectors(gradient=gradient, lipschitz=lipschitz, update=update)
     _require_constants(lipschitz)
+    if not (np.isfinite(gradient).all() and np.isfinite(update).all()):
+        raise ValueError("gradient and update must be finite")
+    if not norm >= 1:
+        raise ValueError(f"norm must be at least 1, is {norm}")
     length = np.linalg.norm(update, ord=norm, axis=-1)
     return (gradient * update).sum(axis=-1) - 0.5 * length * (lipschitz * np.abs(update)).sum(axis=-1)
 

@@ -12,7 +12,7 @@ from numpy.polynomial import chebyshev
 from scipy.optimize import brentq
 from scipy.stats import norm
 
-from paperlib.lipschitz.simulation.ascent import Estimate
+from paperlib.lipschitz.gradient_estimates import Estimate
 from paperlib.lipschitz.simulation.domains import LQG
 from paperlib.lipschitz.simulation.truncated_normal import mean_offset
 
