@@ -208,3 +208,13 @@ def test_tenths_and_curves_are_means_of_what_happened():
 def test_an_update_is_first_in_its_first_component_only_where_gradient_and_update_are():
     result = alone(PROBLEM, "sss_slc", START, 1, record_at=[0])
     assert result.tenths["first_component"].tolist() == [1.0, 0.0, 1.0]  # gradients (.3, -.2), (-.2, -.7), 0
+
+
+def test_where_not_every_update_is_audited_the_same_is_done_and_fewer_are_counted():
+    every, some = (alone(PROBLEM, "agss", START, 40, record_at=[0, 5, 39], audit_every=n) for n in (1, 10))
+    for table in ("trace", "curves"):
+        pd.testing.assert_frame_equal(getattr(every, table), getattr(some, table))
+    assert every.runs["audited"].tolist() == [40, 40, 0]  # the third run starts at the optimum and does not move
+    assert some.runs["audited"].tolist() == [6, 6, 0]  # 0, 10, 20, 30 and the recorded 5 and 39
+    violations = some.tenths.pivot(index="tenth", columns="run", values="violations")
+    assert violations[2].isna().all() and violations.loc[3].isna().all() and (violations.loc[0, [0, 1]] == 0).all()

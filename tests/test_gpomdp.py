@@ -152,3 +152,16 @@ def test_sizes_must_be_positive(name):
     sizes = {"episodes": 1, "steps": 1} | {name: 0}
     with pytest.raises(ValueError, match=name):
         SimulatedReturns(DOMAINS["lqg"], seed=0, **sizes)
+
+
+def test_parameters_seen_before_at_an_iteration_are_not_simulated_again(monkeypatch):
+    returns = SimulatedReturns(DOMAINS["lqg"], episodes=4, steps=3, seed=5)
+    theta = repeated("lqg", 2)
+    first = returns.estimate(theta, 0), returns.score(theta, 0)
+    others = returns.estimate(theta + 0.1, 0), returns.estimate(theta, 1)
+    with monkeypatch.context() as without:
+        without.setattr(compiled_rollouts, "gradient_estimate", None)  # any further simulation would fail
+        again = returns.estimate(theta.copy(), 1)
+    assert (again.gradient == others[1].gradient).all()
+    assert not np.isclose(others[0].gradient, first[0].gradient).any() and first[1] == pytest.approx(first[0].score)
+    assert (returns.estimate(theta, 0).gradient == first[0].gradient).all()

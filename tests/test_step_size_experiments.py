@@ -22,6 +22,7 @@ TINY = {
     "rules": ["sss_slc", "agss"],
     "start": 0.0,
     "seed": 3,
+    "baseline": "leave_one_out",
     "profiles": {"smoke": {"runs": 2, "episodes": 10, "steps": 5, "iterations": 4, "recorded": 2}},
 }
 

@@ -1,8 +1,9 @@
 """Step-size experiments: what a file under data/experiments asks for, and running what the run store lacks.
 
 A file names a domain, cells (parameters of the domain, the constants that the rules are given, `rules` where it is not
-all of them, and `paper`, a budget of its own at that profile), rules, the start of the ascent, a seed, and for each profile the runs, episodes, steps,
-iterations and recorded iterations. Rules of one cell run side by side on the same random numbers.
+all of them, and `paper`, a budget of its own at that profile), rules, the start of the ascent, a seed, the baseline of
+the gradient estimates, and for each profile the runs, episodes, steps, iterations, recorded and audited iterations.
+Rules of one cell run side by side on the same random numbers.
 """
 
 from __future__ import annotations

@@ -211,8 +211,8 @@ class Ascent:
             improved by less than guaranteed (NaN if none was audited), `first_component` of updates in which the first
             component of gradient and of update is the largest.
         runs: a row per run: means over all iterations, how many updates were audited, the smallest surplus of the
-            realised over the guaranteed improvement, how often it was negative, first iteration without a positive margin for a rule that needs
-            one and first iteration on target (-1: never), and the parameters at the end.
+            realised over the guaranteed improvement, how often it was negative, first iteration without a positive
+            margin for a rule that needs one and first iteration on target (-1: never), and the parameters at the end.
         """
         return AscentResult(
             _trace_table(self._state), _curves_table(self._state), _tenths_table(self._state), _runs_table(self._state)

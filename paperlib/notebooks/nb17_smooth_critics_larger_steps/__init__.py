@@ -1,0 +1,1 @@
+"""What notebook 17 needs that is longer than a cell."""
