@@ -118,7 +118,7 @@ def test_without_an_error_the_step_is_the_rules_own_and_with_a_large_one_there_i
 @cache
 def lqg_samples():
     """The domain, theta's exact gradient, the steps of an episode, theta's constants, and one estimate per episode."""
-    domain, theta, steps, episodes = LQG(0.3, discount=0.5, standard_deviation=0.5), np.array([0.8]), 12, 200_000
+    domain, theta, steps, episodes = LQG(0.3, discount=0.5, standard_deviation=0.5), np.array([0.8]), 20, 200_000
     exact = ExactLQG(domain).estimate(theta[None]).gradient[0]
     generator = np.random.default_rng(0)
     start, noise = domain.start(generator, (episodes, 1)), generator.standard_normal((steps, episodes, 1))
@@ -140,7 +140,7 @@ def guaranteed(error, samples):
 
 def test_on_lqg_gradient_and_guarantee_are_within_bounds_as_often_as_promised():
     domain, _, steps, policy, samples = lqg_samples()
-    mdp, n = domain.constants(), 400
+    mdp, n = domain.constants(), 1000
     samples = samples.reshape(-1, n, 1)
     beyond = horizon_error(mdp, policy, steps)[0]
     variance = samples.var(axis=1, ddof=1)

@@ -145,6 +145,21 @@ def test_the_bound_refuses_constants_that_are_none_and_vectors_of_unequal_length
         improvement_bound([1.0, 1.0], [1.0, 1.0], [0.1])
 
 
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"gradient": [np.nan]}, "gradient and update must be finite"),
+        ({"update": [np.inf]}, "gradient and update must be finite"),
+        ({"norm": 0.5}, "norm must be at least 1"),
+        ({"norm": np.nan}, "norm must be at least 1"),
+    ],
+)
+def test_the_bound_refuses_numbers_that_are_not_finite_and_what_is_no_norm(changes, message):
+    with pytest.raises(ValueError, match=message):
+        improvement_bound(**{"gradient": [1.0], "lipschitz": [1.0], "update": [0.1], **changes})
+    assert improvement_bound([1.0], [1.0], [0.1], norm=np.inf) == pytest.approx(0.095)
+
+
 def test_agss_is_equation_23():
     g = np.array([1.0, -2.0])
     normal = np.sqrt(2 * np.pi) * 0.5
