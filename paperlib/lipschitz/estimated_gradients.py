@@ -18,8 +18,8 @@ x where h_i is zero or has the other sign only lowers the bound.
 If C is a ball, |g - e|_2 <= eps, then h = e max(1 - eps / |e|_2, 0). SSS-SLC gives alpha = (1 - eps / |e|_2) / |L|_2
 along e, which is the adaptive step of Papini, Pirotta, Restelli, "Smoothing policies and safe policy gradients",
 Machine Learning 2022 (arXiv 1905.03231), and of `safe_step_strict` in https://github.com/T3p/potion, with |L|_2 for
-their constant. MSS-MLC does without a ball: its step is not along h, so what it guarantees for h need not hold, and the
-best step has no closed form (of length t it guarantees t (|max(|e| - t L / 2, 0)|_2 - eps), whose maximum solves an
+their constant. MSS-MLC is refused with a ball: its step is not along h, so what it guarantees for h need not hold, and
+the best step has no closed form (of length t it guarantees t (|max(|e| - t L / 2, 0)|_2 - eps), whose maximum solves an
 equation of degree four on each set of components). A ball lies in the box of its radius.
 
 The joint choice of step and number of episodes is that of Papini, Pirotta, Restelli, "Adaptive batch size for safe
@@ -41,10 +41,10 @@ from numpy.typing import ArrayLike
 from paperlib.lipschitz.constants import MDPConstants, PolicyConstants
 from paperlib.lipschitz.step_sizes import StepSize, mss_mlc, sss_mlc, sss_slc
 
-Rule = Callable[[ArrayLike, ArrayLike], StepSize]
+_Rule = Callable[[ArrayLike, ArrayLike], StepSize]
 
 
-def step_in_box(rule: Rule, estimate: ArrayLike, lipschitz: ArrayLike, errors: ArrayLike) -> StepSize:
+def step_in_box(rule: _Rule, estimate: ArrayLike, lipschitz: ArrayLike, errors: ArrayLike) -> StepSize:
     """The step of `sss_slc`, `sss_mlc` or `mss_mlc` for a gradient within `errors` of its estimate in every component.
 
     estimate, lipschitz, errors: shapes (..., d). The improvement is guaranteed with the probability that the errors
@@ -52,7 +52,7 @@ def step_in_box(rule: Rule, estimate: ArrayLike, lipschitz: ArrayLike, errors: A
     over estimate. ValueError on another rule, or errors that are negative, not finite, or of another length.
     """
     _require(rule, sss_slc, sss_mlc, mss_mlc)
-    estimate, errors = np.asarray(estimate, dtype=float), np.asarray(errors, dtype=float)
+    estimate, errors = _vector(estimate), np.asarray(errors, dtype=float)
     if errors.ndim == 0 or errors.shape[-1] != estimate.shape[-1]:
         raise ValueError(f"errors must be one for each component of the estimate, have shape {errors.shape}")
     _require_bound(errors)
@@ -60,17 +60,24 @@ def step_in_box(rule: Rule, estimate: ArrayLike, lipschitz: ArrayLike, errors: A
     return _along(estimate, rule(nearest, lipschitz))
 
 
-def step_in_ball(rule: Rule, estimate: ArrayLike, lipschitz: ArrayLike, radius: ArrayLike) -> StepSize:
+def step_in_ball(rule: _Rule, estimate: ArrayLike, lipschitz: ArrayLike, radius: ArrayLike) -> StepSize:
     """The step of `sss_slc` or `sss_mlc` for a gradient within a Euclidean distance of its estimate.
 
     estimate, lipschitz: shapes (..., d). radius: shape (...). The rest as for `step_in_box`; MSS-MLC needs a box.
     """
     _require(rule, sss_slc, sss_mlc)
-    estimate, radius = np.asarray(estimate, dtype=float), np.asarray(radius, dtype=float)
+    estimate, radius = _vector(estimate), np.asarray(radius, dtype=float)
     _require_bound(radius)
     size = np.linalg.norm(estimate, axis=-1)
     share = np.divide(radius, size, out=np.ones(np.broadcast(radius, size).shape), where=size > 0)
     return _along(estimate, rule(estimate * np.maximum(1 - share, 0.0)[..., None], lipschitz))
+
+
+def _vector(estimate: ArrayLike) -> np.ndarray:
+    estimate = np.asarray(estimate, dtype=float)
+    if estimate.ndim == 0:
+        raise ValueError("estimate must be a vector")
+    return estimate
 
 
 def _along(estimate: np.ndarray, step: StepSize) -> StepSize:
@@ -83,7 +90,7 @@ def _along(estimate: np.ndarray, step: StepSize) -> StepSize:
 
 
 def chebyshev_radius(variance: ArrayLike, samples: int, failure: float) -> np.ndarray:
-    """sqrt(V / (n delta)), Chebyshev's inequality in the plane: a ball's radius, shape (...).
+    """sqrt(V / (n delta)), Chebyshev's inequality for vectors: a ball's radius, shape (...).
 
     variance: of each component of one sample, shape (..., d); V is their sum. samples: n. failure: delta, with what
     probability the gradient may lie outside.
@@ -191,7 +198,7 @@ def _variances(variance: ArrayLike, failure: float, samples: int = 1) -> np.ndar
     return variance
 
 
-def _require(rule: Rule, *allowed: Rule) -> None:
+def _require(rule: _Rule, *allowed: _Rule) -> None:
     if rule not in allowed:
         names = ", ".join(one.__name__ for one in allowed)
         raise ValueError(f"the rule must be one of {names}, is {getattr(rule, '__name__', rule)}")
