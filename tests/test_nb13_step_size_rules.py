@@ -6,10 +6,11 @@ That a wrong formula loses its verdict is checked in the notebook, beside each c
 import math
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from paperlib.lipschitz.step_sizes import improvement_bound, mss_mlc
-from paperlib.notebooks.nb13_step_size_rules import algorithm1, convergence, operation_counts, searches
+from paperlib.notebooks.nb13_step_size_rules import algorithm1, convergence, figures, operation_counts, searches
 from paperlib.notebooks.nb13_step_size_rules.smooth_returns import (
     NORMS,
     random_returns,
@@ -75,6 +76,16 @@ def test_the_shape_of_the_bound_is_read_off_a_grid():
     assert [algorithm1.rises_and_falls(phi) for phi in (0.05, 0.3, 0.4)] == ["+-+", "+-+", "+"]
 
 
+def test_the_way_drawn_in_figure_1_leads_from_one_rule_to_the_other():
+    g, bound = np.array([0.9, 0.5, 0.35]), np.array([0.25, 0.6, 0.9])
+    panel = figures.plane_figure(g, bound).axes[1]
+    heights = {line.get_label(): line.get_ydata() for line in panel.lines}
+    first, second = heights["in the plane of |g| and L"], heights["on in the coordinate plane"]
+    assert (np.diff(np.concatenate([first, second])) > -1e-9).all()
+    assert first[0] == pytest.approx(heights["SSS-MLC's guarantee"][0])
+    assert second[-1] == pytest.approx(heights["MSS-MLC's guarantee"][0])
+
+
 def test_a_local_solver_can_end_in_the_wrong_maximum():
     assert algorithm1.shortfalls(algorithm1.local_solver_guarantee, 60).max() > 0.1
 
@@ -84,6 +95,13 @@ def test_the_counted_algorithms_are_mss_mlc(d):
     g, bound = np.random.default_rng(d).random((2, d)) + 0.1
     for algorithm in (operation_counts.sorted_steps, operation_counts.recursive_steps):
         assert np.allclose(np.asarray(operation_counts.counted(algorithm, g, bound)[1]), mss_mlc(g, bound).update)
+
+
+def test_the_figure_of_times_shows_the_median_round_and_the_spread_of_all():
+    rounds = pd.DataFrame({"task": "SSS-SLC", "d": [3, 21] * 3, "seconds": [1e-5, 4e-5, 3e-5, 5e-5, 2e-5, 9e-5]})
+    axes = figures.times_figure(rounds).axes[0]
+    assert axes.lines[0].get_ydata() == pytest.approx([2e-5, 5e-5])
+    assert np.array(axes.collections[0].get_segments())[:, :, 1] == pytest.approx(np.array([[1, 3], [4, 9]]) * 1e-5)
 
 
 def test_operations_are_counted():

@@ -1,5 +1,7 @@
 """The step-size rules: what they guarantee, and their corner cases."""
 
+import math
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -133,9 +135,17 @@ def test_bad_input_is_an_error(rule, g, bound):
 @pytest.mark.parametrize("rule", RULES)
 @pytest.mark.parametrize(("g", "bound"), [([1.0], [1.0, 2.0]), ([1.0, 2.0], [3.0]), ([[1.0, 2.0]], [[3.0]])])
 def test_gradient_and_constants_of_unequal_length_are_refused(rule, g, bound):
-    """A norm of the constants is no vector of them."""
     with pytest.raises(ValueError, match="one component each: gradient has"):
         rule(g, bound)
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_the_norm_of_the_constants_is_refused_where_the_vector_is_needed(rule):
+    g, bound = np.random.default_rng(0).random((2, 4, 3)) + 0.1
+    norms = np.linalg.norm(bound, axis=-1)
+    for gradient, norm in ((g[0], norms[0]), (g[0], norms[:1]), (g, norms), (g, norms[:, None])):
+        with pytest.raises(ValueError, match="must be vectors|one component each"):
+            rule(gradient, norm)
 
 
 def test_the_bound_refuses_constants_that_are_none_and_vectors_of_unequal_length():
@@ -145,19 +155,12 @@ def test_the_bound_refuses_constants_that_are_none_and_vectors_of_unequal_length
         improvement_bound([1.0, 1.0], [1.0, 1.0], [0.1])
 
 
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        ({"gradient": [np.nan]}, "gradient and update must be finite"),
-        ({"update": [np.inf]}, "gradient and update must be finite"),
-        ({"norm": 0.5}, "norm must be at least 1"),
-        ({"norm": np.nan}, "norm must be at least 1"),
-    ],
-)
-def test_the_bound_refuses_numbers_that_are_not_finite_and_what_is_no_norm(changes, message):
-    with pytest.raises(ValueError, match=message):
-        improvement_bound(**{"gradient": [1.0], "lipschitz": [1.0], "update": [0.1], **changes})
-    assert improvement_bound([1.0], [1.0], [0.1], norm=np.inf) == pytest.approx(0.095)
+@pytest.mark.parametrize(("name", "value"), [("gradient", [np.nan, 1.0]), ("update", [np.inf, 1.0]), ("norm", 0.5)])
+def test_the_bound_refuses_what_is_not_finite_and_what_is_no_norm(name, value):
+    arguments = {"gradient": [1.0, 1.0], "lipschitz": [1.0, 1.0], "update": [0.1, 0.1], "norm": 1}
+    assert improvement_bound(**arguments) == pytest.approx(0.18)
+    with pytest.raises(ValueError, match=name):
+        improvement_bound(**arguments | {name: value})
 
 
 def test_agss_is_equation_23():
@@ -165,6 +168,27 @@ def test_agss_is_equation_23():
     normal = np.sqrt(2 * np.pi) * 0.5
     expected = 0.1**3 * normal * 0.25 * 5 / ((0.9 * normal + 0.2 * 6) * 2 * 4 * 9)
     assert agss(g, **AGSS).step_sizes == pytest.approx([expected, expected])
+
+
+def test_agss_takes_the_step_of_another_implementation_of_it():
+    """`adastep` of potion, the policy-gradient library of M. Papini (github.com/T3p/potion), at an exact gradient.
+
+    potion/meta/smoothing_constants.py, `pirotta_coeff`:
+        max_rew * max_feat**2 / ((1 - disc)**2 * std**2) * (action_vol / (sqrt(2 pi) * std) + disc / (2 * (1 - disc)))
+    potion/algorithms/semisafe.py, `adastep`: stepsize = 1 / (2 * penalty_coeff) * lower / upper, where without an error
+    of estimation lower = |grad|_2^2 and upper = |grad|_1^2.
+    """
+    generator = np.random.default_rng(0)
+    for _ in range(200):
+        g = generator.standard_normal(int(generator.integers(1, 7))) * 10 ** generator.uniform(-3, 3)
+        gamma, sigma, volume, reward, feature = generator.uniform(0, 0.999), *10 ** generator.uniform(-1, 1, 4)
+        of_actions, of_states = volume / (math.sqrt(2 * math.pi) * sigma), gamma / (2 * (1 - gamma))
+        coefficient = reward * feature**2 / ((1 - gamma) * sigma) ** 2 * (of_actions + of_states)
+        step = agss(g, discount=gamma, standard_deviation=sigma, action_volume=volume, reward_bound=reward,
+                    feature_bound=feature)  # fmt: skip
+        expected = (g @ g) / np.abs(g).sum() ** 2 / (2 * coefficient)
+        assert step.step_sizes == pytest.approx(np.full(len(g), expected), rel=1e-13)
+        assert step.guaranteed_improvement == pytest.approx(expected * (g @ g) / 2, rel=1e-13)
 
 
 @pytest.mark.parametrize("name, value", [("discount", 1.0), ("standard_deviation", 0.0), ("reward_bound", np.inf)])

@@ -34,15 +34,15 @@ class StepSize:
 def improvement_bound(gradient: ArrayLike, lipschitz: ArrayLike, update: ArrayLike, norm: float = 2) -> np.ndarray:
     """Lemma 8: a lower bound of the improvement of a step, g'x - |x|_p L'|x| / 2.
 
-    gradient, lipschitz, update: shapes (..., d). norm: p, that of the distance for which the constants hold. ValueError
-    on vectors of unequal length, numbers that are not finite, a negative constant, or a p below 1, which is no norm.
+    gradient, lipschitz, update: shapes (..., d). norm: p >= 1, that of the distance for which the constants hold.
+    ValueError on vectors of unequal length, a value that is not finite, a negative constant, or p below 1, which is no
+    norm.
     """
     gradient, lipschitz, update = _vectors(gradient=gradient, lipschitz=lipschitz, update=update)
+    _require_finite(gradient=gradient, update=update)
     _require_constants(lipschitz)
-    if not (np.isfinite(gradient).all() and np.isfinite(update).all()):
-        raise ValueError("gradient and update must be finite")
     if not norm >= 1:
-        raise ValueError(f"norm must be at least 1, is {norm}")
+        raise ValueError(f"norm is {norm}, must be at least 1")
     length = np.linalg.norm(update, ord=norm, axis=-1)
     return (gradient * update).sum(axis=-1) - 0.5 * length * (lipschitz * np.abs(update)).sum(axis=-1)
 
@@ -51,9 +51,9 @@ def sss_slc(gradient: ArrayLike, lipschitz: ArrayLike) -> StepSize:
     """Single step size from a single Lipschitz constant (Section 5.1): alpha = 1 / |L|_2.
 
     Guarantees |g|_2^2 / (2 |L|_2). gradient, lipschitz: shapes (..., d); the single constant is the norm of the
-    components' constants (Theorem 3).
-    ValueError on a constant that is negative or not finite, UnboundedImprovement if all are zero where the gradient is
-    not, OverflowError if the step is too large for a float.
+    components' constants (Theorem 3), and is not itself an argument.
+    ValueError on vectors of unequal length or a constant that is negative or not finite, UnboundedImprovement if all
+    are zero where the gradient is not, OverflowError if the step is too large for a float.
     """
     problem = _Problem(gradient, lipschitz)
     g, bound = problem.gradient, problem.lipschitz
@@ -164,6 +164,12 @@ def _vectors(**arrays: ArrayLike) -> list[np.ndarray]:
     return list(vectors.values())
 
 
+def _require_finite(**arrays: np.ndarray) -> None:
+    for name, array in arrays.items():
+        if not np.isfinite(array).all():
+            raise ValueError(f"{name} must be finite")
+
+
 def _require_constants(lipschitz: np.ndarray) -> None:
     if not (np.isfinite(lipschitz).all() and (lipschitz >= 0).all()):
         raise ValueError("lipschitz must be finite and not negative")
@@ -179,8 +185,7 @@ class _Problem:
 
     def __init__(self, gradient: ArrayLike, lipschitz: ArrayLike):
         gradient, lipschitz = np.broadcast_arrays(*_vectors(gradient=gradient, lipschitz=lipschitz))
-        if not np.isfinite(gradient).all():
-            raise ValueError("gradient must be finite")
+        _require_finite(gradient=gradient)
         _require_constants(lipschitz)
         self._gradient_scale, self._lipschitz_scale = self._scale(gradient), self._scale(lipschitz)
         self.gradient, self.lipschitz = gradient / self._gradient_scale, lipschitz / self._lipschitz_scale

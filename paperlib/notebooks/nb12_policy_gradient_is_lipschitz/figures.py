@@ -8,6 +8,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MultipleLocator
 
 from paperlib.repro.figures import colours
 
@@ -30,6 +31,7 @@ def waterfall_figure(typical: Sequence[Mapping[str, float]], worst: Mapping[str,
     axes[0].set_xlim(right=1.15 * max(table.mean(axis=0).cumsum().max(), sum(worst.values()), 0.1))
     for one in axes:
         one.set_xlabel("decades from the actual change (0) to the bound")
+        one.xaxis.set_major_locator(MultipleLocator(1))
     return figure
 
 

@@ -1,4 +1,4 @@
-"""What of notebook 12 is longer than a cell: products of Lipschitz functions, and Theorem 3's slack taken apart."""
+"""What of notebook 12 is longer than a cell: functions and policies for examples, and Theorem 3's slack taken apart."""
 
 from __future__ import annotations
 
@@ -25,6 +25,21 @@ PRODUCTS: dict[str, tuple[Callable, Callable]] = {
     "exp(-x^2), tanh x": (lambda x: np.exp(-(x**2)), np.tanh),
 }
 """Pairs of Lipschitz functions on the real line."""
+
+EXPONENTS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+    "a": lambda a: a,
+    "a^2": lambda a: a**2,
+    "sin 3a": lambda a: np.sin(3 * a),
+    "|a - 1/2|": lambda a: np.abs(a - 0.5),
+    "sqrt a": np.sqrt,
+    "a^(1/3)": np.cbrt,
+    "sqrt |a - 1/2|": lambda a: np.sqrt(np.abs(a - 0.5)),
+    "arcsin a": np.arcsin,
+}
+"""Bounded f on [0, 1] that make policies of density exp(theta f(a)), whose score is f less its mean."""
+
+LIPSCHITZ_EXPONENTS = ("a", "a^2", "sin 3a", "|a - 1/2|")
+"""Those with a bounded slope, whose score satisfies Assumption 3."""
 
 
 def products_without_bound() -> dict[str, int]:

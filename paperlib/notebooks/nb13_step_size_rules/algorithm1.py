@@ -1,6 +1,6 @@
-"""Algorithm 1 (MSS-MLC) as Section 5.3 describes it, brute force, and the geometry of the bound.
+"""What Algorithm 1 (MSS-MLC) is held against, brute force and a local solver, and the geometry of its bound.
 
-The listing is a figure that our copy of the paper lacks; `recursion` follows the prose. Gradients are vectors (d,).
+The algorithm itself is listed in notebook 13. Gradients are vectors (d,).
 """
 
 from __future__ import annotations
@@ -24,46 +24,6 @@ def angle(first: np.ndarray, second: np.ndarray) -> float:
     return 2 * math.atan2(np.linalg.norm(one - two), np.linalg.norm(one + two))
 
 
-def stationary_angle(phi: float) -> float:
-    """psi of the local maximum of cos(psi)^2 / cos(psi + phi), as printed; NaN where the root is not real."""
-    tangent = math.tan(phi)
-    if tangent < 1e-9:
-        return tangent  # the limit; the formula would cancel
-    root = 1 - 8 * tangent**2
-    return math.atan((1 - math.sqrt(root)) / (4 * tangent)) if root >= 0 else math.nan
-
-
-def recursion(
-    gradient: np.ndarray, lipschitz: np.ndarray, *, threshold: float = THRESHOLD, signed: bool = False
-) -> Candidate:
-    """The prose of Section 5.3: interior maximum or boundary, drop the smallest |g_i|/L_i, repeat, take the best.
-
-    threshold: the angle up to which there is an interior maximum. signed: measure phi from the gradient instead of its
-    absolute values. An interior maximum with a negative component is left out: step sizes are non-negative.
-    """
-    g = np.abs(gradient)
-    phi = angle(gradient if signed else g, lipschitz)
-    interior = _interior(g, lipschitz, phi) if phi <= threshold else None
-    if len(g) == 1:
-        return interior or Candidate(np.zeros(1), 0.0)
-    first_to_vanish = int(np.argmin(g / lipschitz))
-    here = interior or best_along(_boundary(g, lipschitz, first_to_vanish), g, lipschitz)
-    rest = np.delete(np.arange(len(g)), first_to_vanish)
-    below = recursion(gradient[rest], lipschitz[rest], threshold=threshold, signed=signed)
-    if here.guarantee >= below.guarantee:
-        return here
-    size = np.zeros(len(g))
-    size[rest] = below.size
-    return Candidate(size, below.guarantee)
-
-
-def _interior(g: np.ndarray, lipschitz: np.ndarray, phi: float) -> Candidate | None:
-    """The gradient turned by psi away from the constants, if its components stay non-negative."""
-    psi = stationary_angle(min(phi, THRESHOLD))
-    direction = turned(g, lipschitz, psi)
-    return best_along(direction, g, lipschitz) if (direction >= -1e-12).all() else None
-
-
 def turned(g: np.ndarray, lipschitz: np.ndarray, psi: float) -> np.ndarray:
     """The unit vector in the plane of g and L at angle psi from g, away from L: shape (d,)."""
     one, other = g / np.linalg.norm(g), lipschitz / np.linalg.norm(lipschitz)
@@ -72,22 +32,6 @@ def turned(g: np.ndarray, lipschitz: np.ndarray, psi: float) -> np.ndarray:
     if length < 1e-12:
         return one
     return math.cos(psi) * one + math.sin(psi) * across / length
-
-
-def _boundary(g: np.ndarray, lipschitz: np.ndarray, index: int) -> np.ndarray:
-    """Where the plane of g and L meets x_index = 0 on the side of g: shape (d,)."""
-    direction = g - g[index] / lipschitz[index] * lipschitz
-    return direction if np.linalg.norm(direction) > 0 else g
-
-
-def recursion_with(threshold: float, *, signed: bool = False) -> Guarantee:
-    """The guarantee of the recursion with another threshold or angle, as a function of gradient and constants."""
-
-    def guarantee(gradient: np.ndarray, lipschitz: np.ndarray) -> float:
-        found = recursion(gradient, lipschitz, threshold=threshold, signed=signed)
-        return float(improvement_bound(np.abs(gradient), lipschitz, found.size))
-
-    return guarantee
 
 
 def brute_force(gradient: np.ndarray, lipschitz: np.ndarray, *, starts: int = 40, seed: int = 0) -> Candidate:

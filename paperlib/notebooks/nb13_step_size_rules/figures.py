@@ -9,10 +9,12 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
+from mpl_toolkits.mplot3d.art3d import Poly3DCollection
 
 from paperlib.lipschitz.figures import RULE_COLOURS, RULE_LABELS
 from paperlib.lipschitz.step_sizes import mss_mlc, sss_mlc
 from paperlib.notebooks.nb13_step_size_rules import algorithm1
+from paperlib.notebooks.nb13_step_size_rules.problems import best_along
 from paperlib.notebooks.nb13_step_size_rules.searches import first_zero
 from paperlib.repro.figures import colours
 
@@ -41,9 +43,10 @@ def guarantee_figure(by_rule: dict[str, np.ndarray]) -> Figure:
     figure, axes = plt.subplots(1, len(by_rule), figsize=(11, 3.6), sharey=True)
     for axis, (name, pairs) in zip(axes, by_rule.items(), strict=True):
         ratio = pairs[:, 1] / pairs[:, 0]
-        axis.hist(ratio, bins=np.linspace(1, 3, 41), color=_RULES[name])
+        axis.hist(ratio, bins=np.linspace(1, 3, 21), color=_RULES[name])
         axis.axvline(np.median(ratio), color="black", lw=1)
-        axis.set(xlim=(0.95, 3.05), xlabel="realised / guaranteed", title=f"{name}, median {np.median(ratio):.2f}")
+        axis.set(xlim=(0.95, 3.05), xticks=(1, 2, 3), xlabel="realised / guaranteed")
+        axis.set_title(f"{name}, median {np.median(ratio):.2f}", fontsize=11)
     axes[0].set_ylabel("test functions")
     return figure
 
@@ -87,44 +90,68 @@ def shortfall_figure(by_rule: dict[str, np.ndarray]) -> Figure:
 
 
 def plane_figure(g: np.ndarray, lipschitz: np.ndarray) -> Figure:
-    """Figure 1 in three dimensions, and in the plane of the gradient and the constants: |g| and L of shape (3,)."""
-    figure = plt.figure(figsize=(11, 4.8))
-    space, plane = figure.add_subplot(1, 2, 1, projection="3d"), figure.add_subplot(1, 2, 2)
-    one, other = g / np.linalg.norm(g), lipschitz / np.linalg.norm(lipschitz)
-    last = int(np.argmin(g / lipschitz))
-    end = g - g[last] / lipschitz[last] * lipschitz
-    stop = algorithm1.angle(g, end)
-    arc = np.array([algorithm1.turned(g, lipschitz, psi) for psi in np.linspace(0, stop, 100)])
-    best = mss_mlc(g, lipschitz).update
-    best = best / np.linalg.norm(best)
-    arrows = {"|g|": one, "L": other, "MSS-MLC": best}
-    for (name, vector), colour in zip(arrows.items(), colours(list(arrows)).values(), strict=True):
-        space.quiver(0, 0, 0, *vector, color=colour, arrow_length_ratio=0.08, lw=2, label=name)
-    space.plot(*arc.T, color="0.4", ls="--", label="turning away from L")
-    space.scatter(*arc[-1], color="0.2", s=25, label="a step size vanishes")
-    ticks = {f"{axis}ticks": (0, 0.5) for axis in "xyz"}  # those at 1 would meet in the corners
-    limits = {f"{axis}lim": (0, 1) for axis in "xyz"}
-    space.set(**limits, **ticks, xlabel=r"$|\Delta_1|$", ylabel=r"$|\Delta_2|$", zlabel=r"$|\Delta_3|$")
-    space.view_init(28, 55)
-    space.legend(loc="upper left", fontsize=8)
-    _guarantee_in_plane(plane, g, lipschitz, stop)
+    """Figure 1 in three dimensions, and the guarantee along the way of Algorithm 1: |g| and L of shape (3,)."""
+    figure = plt.figure(figsize=(12, 5))
+    space, along = figure.add_subplot(1, 2, 1, projection="3d"), figure.add_subplot(1, 2, 2)
+    _way_in_space(space, g, lipschitz)
+    _guarantee_along_the_way(along, g, lipschitz)
     return figure
 
 
-def _guarantee_in_plane(axes, g: np.ndarray, lipschitz: np.ndarray, stop: float) -> None:
-    """The guarantee while turning, up to the coordinate plane, with the guarantees of the two rules."""
-    psi = np.linspace(0, stop, 300)
-    phi = algorithm1.angle(g, lipschitz)
-    unit = (g @ g) / (2 * np.linalg.norm(lipschitz))
-    axes.plot(psi, algorithm1.guarantee_at(psi, phi), color="0.4", ls="--", label="in the plane of |g| and L")
+def _way(g: np.ndarray, lipschitz: np.ndarray) -> list[np.ndarray]:
+    """Directions (n, d) from |g| away from L, until a step size vanishes, and on in that coordinate plane."""
+    segments, free, start = [], np.arange(len(g)), 0.0
+    while len(free) > 1:
+        p, q = g[free], lipschitz[free]
+        last = int(np.argmin(p / q))
+        end = p - p[last] / q[last] * q
+        directions, psis = np.zeros((100, len(g))), np.linspace(start, algorithm1.angle(p, end), 100)
+        directions[:, free] = [algorithm1.turned(p, q, psi) for psi in psis]
+        segments.append(np.maximum(directions, 0))
+        free, end = np.delete(free, last), np.delete(end, last)
+        start = algorithm1.angle(g[free], end)
+    return segments
+
+
+def _way_in_space(space, g: np.ndarray, lipschitz: np.ndarray) -> None:
+    one, other = g / np.linalg.norm(g), lipschitz / np.linalg.norm(lipschitz)
+    way = _way(g, lipschitz)
+    best = mss_mlc(g, lipschitz).update
+    best = best / np.linalg.norm(best)
+    plane = np.linalg.qr(np.stack([g, lipschitz], axis=1))[0]
+    out = math.degrees(math.asin(np.linalg.norm(best - plane @ (plane.T @ best))))
+    back = [algorithm1.turned(g, lipschitz, -psi) for psi in np.linspace(algorithm1.angle(g, lipschitz), 0, 50)]
+    sector = Poly3DCollection([np.concatenate([np.zeros((1, 3)), back, way[0]])], alpha=0.15, color="0.4")
+    space.add_collection3d(sector)
+    arrows = {"|g|": one, "L": other, f"MSS-MLC, {out:.0f}° out of their plane": best}
+    for (name, vector), colour in zip(arrows.items(), colours(list(arrows)).values(), strict=True):
+        space.quiver(0, 0, 0, *vector, color=colour, arrow_length_ratio=0.08, lw=2, label=name)
+    for segment, line in zip(way, ("--", ":"), strict=True):
+        space.plot(*segment.T, color="0.2", ls=line)
+        space.scatter(*segment[-1], color="0.2", s=25)
+    ticks = {f"{axis}ticks": (0.5,) for axis in "xyz"}  # those at 0 and 1 would meet in the corners
+    limits = {f"{axis}lim": (0, 1) for axis in "xyz"}
+    space.set(**limits, **ticks, xlabel=r"$|\Delta_1|$", ylabel=r"$|\Delta_2|$", zlabel=r"$|\Delta_3|$")
+    space.view_init(28, 55)
+    space.legend(loc="upper center", bbox_to_anchor=(0.5, 1.1), fontsize=9, frameon=False)
+
+
+def _guarantee_along_the_way(axes, g: np.ndarray, lipschitz: np.ndarray) -> None:
+    """The guarantee while turning, a line for each plane, with the guarantees of the two rules."""
+    unit, turned = (g @ g) / (2 * np.linalg.norm(lipschitz)), 0.0
+    names = ("in the plane of |g| and L", "on in the coordinate plane")
+    for segment, line, name in zip(_way(g, lipschitz), ("--", ":"), names, strict=True):
+        angles = turned + np.array([algorithm1.angle(segment[0], direction) for direction in segment])
+        guarantee = [best_along(direction, g, lipschitz).guarantee / unit for direction in segment]
+        axes.plot(angles, guarantee, color="0.2", ls=line, label=name)
+        axes.plot(angles[-1], guarantee[-1], "o", color="0.2", ms=6)
+        turned = angles[-1]
     for name, rule in (("SSS-MLC", sss_mlc), ("MSS-MLC", mss_mlc)):
         level = rule(g, lipschitz).guaranteed_improvement / unit
-        axes.axhline(level, color=_RULES[name], label=f"{name}'s guarantee")
-    axes.axvline(stop, color="0.2", lw=1)
-    axes.annotate("a step size vanishes", (stop, 2.6), xytext=(-6, 0), textcoords="offset points", rotation=90,
-                  ha="right", va="center", fontsize=9)  # fmt: skip
-    axes.set(xlabel=r"$\psi$ (rad)", ylabel=r"guarantee / $(\|g\|^2 / 2\|L\|)$")
-    axes.legend(loc="center left", fontsize=9)
+        axes.axhline(level, color=_RULES[name], label=f"{name}'s guarantee", zorder=1)
+    axes.set(xlabel="angle turned (rad)", ylabel=r"guarantee / $(\|g\|^2 / 2\|L\|)$")
+    axes.set_title("dots: a step size vanishes", fontsize=11)
+    axes.legend(loc="upper left", bbox_to_anchor=(0, 0.93), fontsize=9)
 
 
 def concavity_figure(lipschitz: np.ndarray) -> Figure:
@@ -142,21 +169,28 @@ def concavity_figure(lipschitz: np.ndarray) -> Figure:
     axes.set(
         xlabel="direction of the step in the plane of two parameters (rad)",
         ylabel="largest eigenvalue of the Hessian",
-        title="the bound is concave where it is negative",
+        title="two parameters: the bound is concave where this is not positive",
     )
     axes.legend(loc="upper center", fontsize=9)
     return figure
 
 
 def times_figure(table: pd.DataFrame) -> Figure:
-    """Recorded seconds against the number of parameters, a line for each task."""
+    """Recorded seconds against the number of parameters, medians over rounds; bars: fastest to slowest round."""
     figure, axes = plt.subplots(figsize=(8, 4.5))
     tasks = list(dict.fromkeys(table["task"]))
     for task, colour in colours(tasks).items():
-        rows = table[table["task"] == task].sort_values("d")
+        rounds = table[table["task"] == task].groupby("d")["seconds"].agg(["min", "median", "max"])
         sampled = task == "collecting the samples"  # at the three sizes of Table 1 alone
-        axes.plot(
-            rows["d"], rows["seconds"], "s" if sampled else "o-", color=colour, label=task, ms=6 if sampled else 4
+        axes.errorbar(
+            rounds.index,
+            rounds["median"],
+            [rounds["median"] - rounds["min"], rounds["max"] - rounds["median"]],
+            fmt="s" if sampled else "o-",
+            color=colour,
+            label=task,
+            ms=6 if sampled else 4,
+            capsize=3,
         )
     axes.set(xscale="log", yscale="log", xlabel="number of parameters d", ylabel="seconds for one call (median)")
     axes.legend(fontsize=9, loc="upper left")
@@ -183,6 +217,6 @@ def advantage_figure(paths: Sequence[tuple[np.ndarray, np.ndarray]]) -> Figure:
     axes.set(
         xlabel=r"angle $\phi$ between $|g|$ and $L$ (rad)",
         ylabel="guarantee, MSS-MLC / SSS-MLC",
-        title="dots: the first step size vanishes",
+        title=f"{len(paths)} paths; dots: the first step size vanishes",
     )
     return figure

@@ -141,5 +141,5 @@ def sampling_operations(degree: int) -> int:
 
 
 def recorded_times() -> pd.DataFrame:
-    """What benchmarks/step_size_speed.py recorded: columns task, d, seconds."""
+    """What benchmarks/step_size_speed.py recorded: columns task, d, seconds, a row per round."""
     return pd.read_csv(paths.data_folder() / "results" / "benchmarks" / "step_size_speed.csv")
