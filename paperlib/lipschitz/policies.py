@@ -16,6 +16,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import ArrayLike
 
+from paperlib.lipschitz import restricted_normal
 from paperlib.lipschitz.constants import PolicyConstants
 
 _CELLS_OF_CURVED_FEATURES = 32
@@ -190,11 +191,9 @@ class GaussianPolicy:
 
     def draw(self, theta: ArrayLike, states: ArrayLike, generator: np.random.Generator) -> np.ndarray:
         """Actions (..., m), of a scalar action (...), in states (..., n) for parameters (..., m d)."""
-        from paperlib.lipschitz.simulation import truncated_normal  # here, as it loads the compiler of the rollouts
-
         mean = self._means(theta, states)
         z, sigma = generator.standard_normal(mean.shape), self.standard_deviation
-        drawn = [truncated_normal.draw(mean[..., [k]], z[..., [k]], sigma, *at) for k, at in self._each_action()]
+        drawn = [restricted_normal.draw(mean[..., [k]], z[..., [k]], sigma, *at) for k, at in self._each_action()]
         actions = np.concatenate(drawn, axis=-1)
         return actions[..., 0] if self._has_scalar_action else actions
 
@@ -203,10 +202,9 @@ class GaussianPolicy:
 
         The other arguments are those of `draw`, actions what it returns.
         """
-        from paperlib.lipschitz.simulation.truncated_normal import mean_offset
-
         mean, sigma = self._means(theta, states), self.standard_deviation
-        average = mean + np.concatenate([mean_offset(mean[..., [k]], sigma, *at) for k, at in self._each_action()], -1)
+        offsets = [restricted_normal.mean_offset(mean[..., [k]], sigma, *at) for k, at in self._each_action()]
+        average = mean + np.concatenate(offsets, axis=-1)
         actions = np.asarray(actions, dtype=float)
         away = (actions[..., None] if self._has_scalar_action else actions) - average
         score = away[..., None] * self.features.value(states)[..., None, :] / sigma**2
