@@ -36,6 +36,7 @@ endif
 NOTEBOOKS := $(patsubst notebooks/%.ipynb,%,$(sort $(wildcard notebooks/*.ipynb)))
 # The scoreboard comes last: it shows the verdicts of the others.
 SCOREBOARD := $(lastword $(NOTEBOOKS))
+FIRST := $(firstword $(NOTEBOOKS))
 
 ## Set-up
 
@@ -110,6 +111,9 @@ $(NOTEBOOKS:%=notebooks/%): notebooks/%: $(READY)
 .PHONY: publish
 publish: reproduce ## Reproduce, then copy the outputs back into notebooks/, ready to commit
 	@$(PAPERLIB) publish
+# The first notebook shows the verdicts just published.
+	@$(PAPERLIB) run $(FIRST) --if-out-of-date --profile $(PROFILE)
+	@$(PAPERLIB) publish $(FIRST)
 
 .PHONY: results
 results: $(READY) ## Write RESULTS.md and the counts in README.md from the recorded tables

@@ -1,5 +1,6 @@
 """The claims ledger, the decision rules, the verdicts and the notebook's side of them."""
 
+import dataclasses
 import json
 import math
 from pathlib import Path
@@ -370,7 +371,7 @@ def test_a_check_that_a_wrong_formula_passes_is_refused(project, tmp_path):
     nb.finish()
     kept = verdicts.read_verdicts("01_toy")
     assert kept["pave.toy"].broken == (2.0, {"a": 2.0, "b": 0.0})
-    assert verdicts.broken_in_words(kept["pave.toy"]) == "2 | a: 2, b: 0"
+    assert verdicts.broken_in_words(kept["pave.toy"], claims.load_claims()["pave.toy"]) == "2 | a: 2, b: 0"
 
 
 def test_an_artefact_outside_the_project_is_refused(project, tmp_path):
@@ -565,3 +566,85 @@ def test_table_cells_cannot_inject_markup():
     html = tables.to_html(pd.DataFrame({"x": ["<b>a < b</b>"]}))
     assert "<b>" not in html
     assert "&lt;b&gt;" in html
+
+
+def test_a_link_leads_to_a_file_beside_the_notebook_and_is_its_text_alone_in_plain_text():
+    table = pd.DataFrame({"x": ["[01_toy](01_toy.ipynb)", "see [01_toy](01_toy.ipynb)", "[x](javascript:alert)"]})
+    html = tables.to_html(table)
+    assert html.count("<a ") == html.count('<a href="01_toy.ipynb">01_toy</a>') == 1
+    assert tables.to_text(table).splitlines()[1] == "01_toy"
+
+
+@pytest.fixture
+def shown(monkeypatch):
+    """What cells display, in order."""
+    outputs = []
+    monkeypatch.setattr("IPython.display.display", lambda output, raw: outputs.append(output))
+    return outputs
+
+
+def test_the_claims_and_the_verdicts_of_a_notebook_are_folded_below_a_line_that_counts_them(project, shown):
+    project(entry(), entry(id="pave.other"))
+    nb = repro.open_notebook("01_toy", "quick")
+    nb.show_claims()
+    table = nb.save_table(pd.DataFrame({"wetness": [0.5]}), "wetness")
+    nb.verdict("pave.toy", 0.5, artefact=table)
+    nb.verdict("pave.other", 2.0, artefact=table)
+    nb.finish()
+    summaries = [html.split("</summary>")[0] for html in (output["text/html"] for output in shown)]
+    assert summaries == [
+        "<details>\n<summary>2 claims this notebook checks, and the rules that decide them",
+        "<details>\n<summary>2 verdicts. holds: 1; does not hold: 1",
+    ]
+    assert all(output["text/html"].endswith("</details>") for output in shown)
+    assert [output["text/plain"].split()[0] for output in shown] == ["claim", "claim"]
+
+
+def toy_claim(check, **parameters):
+    rule = claims.Rule("wetness", check, parameters)
+    return claims.Claim("pave.toy", "pave", "", "", "formula", "01_toy", rule, None)
+
+
+@pytest.mark.parametrize(
+    ("rule", "cases", "worst"),
+    [
+        ({"check": "at_most", "threshold": 1.0}, {"a": 0.1, "b": 3.0, "c": 2.0, "d": 0.5, "e": None}, "b: 3"),
+        ({"check": "at_most", "threshold": {"a": 1, "b": 10, "c": 1, "d": 1, "e": 1}}, dict.fromkeys("abcde", 2), "a"),
+        ({"check": "at_least", "threshold": 0.0}, {"a": 1.0, "b": 2.0, "c": 0.5, "d": 3.0, "e": 4.0}, "c: 0.5"),
+        ({"check": "within", "low": 0.0, "high": 1.0}, {"a": 0.5, "b": 0.2, "c": 0.9, "d": 0.3, "e": 0.4}, "c: 0.9"),
+        (
+            {"check": "equals_printed", "printed": {"a": 1, "b": 100, "c": 1, "d": 1, "e": 1}},
+            {"a": 1.2, "b": 110, "c": 1, "d": 1, "e": 1},
+            "a: 1.2",
+        ),
+        (
+            {"check": "interval_at_least", "threshold": 0.0},
+            {c: {"mean": 1.0, "low": x, "high": 2.0} for c, x in zip("abcde", (0.5, 0.1, 0.9, 0.3, 0.2), strict=True)},
+            "b: 1 [0.1, 2]",
+        ),
+        (
+            {"check": "ordering"},
+            {c: {"probability": 1, "low": x, "high": 1} for c, x in zip("abcde", (1, 0.7, 0.4, 1, 1), strict=True)},
+            "c: 1 [0.4, 1]",
+        ),
+        (
+            {"check": "no_failures", "minimum_cases": 1},
+            {c: {"cases": 9, "failures": int(c == "d")} for c in "abcde"},
+            "d: 1 failures",
+        ),
+    ],
+)
+def test_of_many_cases_the_worst_is_named(rule, cases, worst):
+    of = toy_claim(**rule)
+    words = verdicts.in_words(verdicts.decide(of, cases, None, "", "quick"), of)
+    missing = ", 1 not run" if None in cases.values() else ""
+    assert words.startswith(f"worst of 5 cases{missing}: {worst}")
+
+
+def test_a_verdict_whose_cases_are_those_of_an_older_rule_still_has_words():
+    of = toy_claim("at_most", threshold={"a": 1.0})
+    old = verdicts.Verdict("p", verdicts.HOLDS, dict.fromkeys("vwxyz", 1.0), None, "", "", "quick", "older")
+    assert verdicts.in_words(old, of) == "5 cases"
+    assert (
+        verdicts.in_words(dataclasses.replace(old, measured=dict.fromkeys("vwxyz")), of) == "5 cases, none of them run"
+    )

@@ -6,6 +6,7 @@ import torch
 from torch.nn import functional
 
 from paperlib.notebooks.nb05_curvature_preservation import critics as curvature_critics
+from paperlib.notebooks.nb05_curvature_preservation import figures as curvature_figures
 from paperlib.notebooks.nb05_curvature_preservation import fit as curvature_fit
 from paperlib.notebooks.nb05_curvature_preservation import measures as curvature
 from paperlib.notebooks.shared.fits import Weights
@@ -232,6 +233,25 @@ def test_a_penalty_that_flattens_makes_the_printed_collapse_hold():
 
     measured = curvature_fit.compare(fit(on_values, (NONE, MPR)), "gradient", MPR, NONE, "ratio")
     assert verdict("collapse_risk.at_published_weight", measured, 0.0) == HOLDS
+
+
+def test_fits_that_differ_in_their_seed_make_one_row_with_the_interval_of_their_mean():
+    table = pd.DataFrame({"environment": "hopper", "penalty": ["none"] * 3 + ["MPR"] * 3, "seed": [0, 1, 2] * 2})
+    summary = curvature_fit.over_fits(table.assign(size=[1.0, 2.0, 3.0, 5.0, 5.0, 5.0]), ["environment", "penalty"])
+    assert list(summary.columns) == ["environment", "penalty", "size"]
+    assert list(summary["size"]) == ["2 [1, 3]", "5 [5, 5]"]
+
+
+def test_the_figure_of_fits_has_a_point_per_fit_and_an_interval_round_their_mean():
+    runs = [(weights, seed) for weights in (NONE, MPR, BOTH) for seed in range(4)]
+    table = pd.DataFrame(
+        [{"actions": 1, "mpr": w.mpr, "curv": w.curv, "seed": seed, "x": 1.0 + seed} for w, seed in runs]
+    )
+    axes = curvature_figures.fitted_critics(table, dict.fromkeys(("x", "mpr", "curv", "seed"), "")).axes[0]
+    assert [len(line.get_xdata()) for line in axes.get_lines()] == [4, 4, 4]
+    boxes = [patch.get_bbox() for patch in axes.patches]
+    assert len(boxes) == 3
+    assert all(1.0 <= box.y0 < 2.5 < box.y1 <= 4.0 for box in boxes)
 
 
 # Bad input

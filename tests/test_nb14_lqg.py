@@ -9,6 +9,8 @@ import pytest
 
 from paperlib.lipschitz.simulation.exact_lqg import ExactLQG
 from paperlib.lipschitz.simulation.lqg_iterations import problem_of
+from paperlib.notebooks.nb14_lqg import bias as lqg_bias
+from paperlib.notebooks.nb14_lqg import closed_loop as lqg_closed_loop
 from paperlib.notebooks.nb14_lqg import gradients as lqg_gradients
 from paperlib.notebooks.nb14_lqg import records as lqg_records
 from paperlib.notebooks.nb14_lqg import steps as lqg_steps
@@ -99,3 +101,71 @@ def test_runs_that_were_cut_off_count_their_limit_and_are_refused_where_a_mean_i
 def test_guarantees_break_more_often_with_fewer_episodes():
     few, many = (lqg_gradients.broken_guarantees(DOMAIN, "sss_slc", -0.5, e, 100) for e in (2, 300))
     assert few["below the guarantee"] > 20 > many["below the guarantee"]
+
+
+def test_points_of_one_discount_share_random_numbers_and_do_not_disturb_each_other():
+    points = [(domain_of((0.1, 0.8, 0.5)), -0.5), (domain_of((0.5, 0.8, 1.0)), -0.3), (domain_of((0.5, 0.0, 1.0)), 0.1)]
+    together = lqg_bias.mean_estimates(points, "none", [1000, 500, 500])
+    alone = [lqg_bias.mean_estimates([point], "none", n)[0] for point, n in zip(points, (1000, 500, 500), strict=True)]
+    assert together == pytest.approx(np.array(alone), rel=1e-12)
+
+
+def test_the_baseline_of_the_same_episodes_is_biased_and_that_of_the_others_is_not():
+    point = domain_of((0.1, 0.8, 0.5)), lqg_steps.START
+    exact = ExactLQG(point[0]).estimate(np.array([[point[1]]])).gradient[0, 0]
+    off = {}
+    for baseline in ("own", "leave_one_out"):
+        mean, error = lqg_bias.mean_estimates([point], baseline, 5000)[0]
+        off[baseline] = (mean - exact) / error
+    assert abs(off["leave_one_out"]) < 4 and off["own"] < -10
+
+
+def test_a_displaced_zero_is_found_with_its_error():
+    offsets = np.linspace(-0.1, 0.1, 9)
+    curve = pd.DataFrame({"offset": offsets, "mean": -1.5 * (offsets - 0.02), "error": 0.003})
+    zero = lqg_bias.displaced_zero(curve)
+    assert zero["mean"] == pytest.approx(0.02)
+    assert zero["low"] < 0.02 < zero["high"] and zero["high"] - zero["low"] < 0.01
+
+
+def test_table_two_is_a_grid_in_which_runs_that_were_cut_off_are_marked():
+    stopped = RUNS.assign(limit=200)
+    stopped.loc[(stopped["rule"] == "agss") & (stopped["a"] == 0.1), "iterations"] = -1
+    exact = {(cell, rule): 12345 for cell in lqg_steps.GRID for rule in ("sss_slc", "agss")}
+    table = lqg_records.table_two(stopped, exact).set_index(["gamma", "A"])
+    assert list(table.index) == [("0.9", f"{a:g}") for a in (0.1, 0.2, 0.3, 0.4)]
+    assert table.loc[("0.9", "0.1"), "sigma = 0.5, AGSS: exact / GPOMDP"] == "12,345 / > 200 (stopped)"
+    assert table.loc[("0.9", "0.1"), "sigma = 1, SSS: exact / GPOMDP"].startswith("12,345 / 105 [")
+    assert len(lqg_records.columns(stopped, exact)) == 4 * 2 * 2 - 2
+
+
+def test_the_change_by_reading_is_that_of_each_rule_and_of_their_ratio():
+    restricted = {(CELL, "sss_slc"): 100, (CELL, "agss"): 300}
+    clipped = {(CELL, "sss_slc"): 50, (CELL, "agss"): 300}
+    row = lqg_steps.change_by_reading(restricted, clipped).iloc[0]
+    assert (row["Lipschitz rule"], row["AGSS"], row["AGSS / Lipschitz"]) == (0.5, 1.0, 2.0)
+
+
+@pytest.mark.parametrize("rule", ["sss_slc", "agss"])
+def test_both_rules_take_the_same_policy_to_the_same_policy(rule):
+    one, twice = (lqg_steps.step_with_scaled_feature(CELL, rule, scale) for scale in (1.0, 2.0))
+    table = table_of(CELL, rule)
+    assert one == pytest.approx(table.step_sizes[lqg_steps.at_start(table)])
+    assert twice == pytest.approx(one / 4)
+
+
+def test_the_score_of_the_restricted_policy_stays_within_the_constants_and_that_of_unlimited_actions_does_not():
+    restricted, unlimited = (domain_of((0.4, 0.9, 1.0), truncated) for truncated in (True, False))
+    bound = restricted.policy().constants([0.0]).score_bound[0]
+    assert lqg_gradients.largest_drawn_score(restricted, 0.0, 100_000) <= bound
+    assert lqg_gradients.largest_drawn_score(unlimited, 0.0, 100_000) > 1.5 * bound
+    assert lqg_gradients.searched_constants(restricted, 0.0)["M"] <= bound * (1 + 1e-9)
+
+
+def test_with_the_closed_loop_constant_the_rule_arrives_where_the_printed_condition_fails():
+    cell = (0.9, 0.9, 0.5)
+    found = lqg_closed_loop.margins(cell)
+    assert found["paper"].min() < 0 < found["closed_loop"].min()
+    assert lqg_closed_loop.gains(cell).min() >= 1 - 1e-9 and lqg_closed_loop.gains(cell).max() > 2
+    needed = lqg_closed_loop.iterations_from_zero(cell)
+    assert needed["paper"] == -1 < needed["with K"]

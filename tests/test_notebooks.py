@@ -1,5 +1,6 @@
 """What every committed notebook has: parameters, short cells, outputs without errors, a picture."""
 
+import ast
 import re
 from pathlib import Path
 
@@ -14,6 +15,21 @@ NOTEBOOKS = sorted((Path(__file__).parents[1] / "notebooks").glob("*.ipynb"))
 def code_cells(path: Path) -> list[nbformat.NotebookNode]:
     cells = nbformat.read(path, as_version=4).cells
     return [cell for cell in cells if cell.cell_type == "code" and cell.source.strip()]
+
+
+def calls(path: Path, method: str) -> list[ast.Call]:
+    """The calls of a method in all code cells."""
+    nodes = [node for cell in code_cells(path) for node in ast.walk(ast.parse(cell.source))]
+    found = [node for node in nodes if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)]
+    return [call for call in found if call.func.attr == method]
+
+
+def links(path: Path) -> list[str]:
+    """The targets of links in all Markdown cells that are neither on the web nor in the notebook itself."""
+    cells = nbformat.read(path, as_version=4).cells
+    text = "\n".join(cell.source for cell in cells if cell.cell_type == "markdown")
+    targets = [target for target in re.findall(r"\]\(([^)\s]+)\)", text) if "://" not in target]
+    return [target.partition("#")[0] for target in targets if not target.startswith("#")]
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
@@ -50,3 +66,12 @@ class TestNotebook:
     def test_shows_a_picture(self, path):
         outputs = [output for cell in code_cells(path) for output in cell.outputs]
         assert any("image/png" in output.get("data", {}) for output in outputs)
+
+    def test_says_in_words_what_each_figure_shows(self, path):
+        figures = calls(path, "save_figure")
+        alts = [keyword.value for call in figures for keyword in call.keywords if keyword.arg == "alt"]
+        assert len(alts) == len(figures)
+        assert [ast.unparse(alt) for alt in alts if isinstance(alt, ast.Constant) and len(alt.value.split()) < 5] == []
+
+    def test_links_lead_to_files(self, path):
+        assert [target for target in links(path) if not (path.parent / target).is_file()] == []

@@ -69,6 +69,18 @@ def test_traces_of_two_methods_lie_on_one_scale_and_so_do_their_spectra():
     np.testing.assert_array_equal(pave.get_lines()[0].get_ydata(), large.environment_actions[:, 0])
 
 
+def test_spectra_of_several_runs_have_a_band_over_runs_that_holds_the_mean():
+    wave = np.sin(np.arange(40.0))[:, None]
+    runs = [Episode(np.zeros((40, 1)), size * wave, size * wave, np.zeros(40)) for size in (1.0, 2.0, 6.0)]
+    figure = action_traces({"base": runs, "pave": runs}, unit="N m", per_run=1)
+    spectra = figure.axes[1]
+    assert len(spectra.collections) == 2
+    low, high = (spectra.collections[0].get_paths()[0].vertices[:, 1].max() * share for share in (0.2, 1.0))
+    assert low < spectra.get_lines()[0].get_ydata().max() < high
+    assert spectra.get_ylabel() == "mean amplitude (N m)"
+    assert not action_traces({"base": runs}).axes[1].collections
+
+
 def test_methods_stand_in_the_papers_order_and_variants_behind_them():
     table = evaluations(["base", "pave_times_100", "pave", "caps"])
     handles = learning_curves(table, {"return": "return"}).axes[0].get_lines()

@@ -6,6 +6,7 @@ or an estimate of one, and ascent with it. README has an example of the whole.
 
 from typing import TYPE_CHECKING
 
+from paperlib.lipschitz.closed_loop import ClosedLoopConstants, closed_loop_on_line
 from paperlib.lipschitz.constants import (
     MDPConstants,
     NotAContraction,
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
 __all__ = [
     "RULES",
     "Ascent",
+    "ClosedLoopConstants",
     "Estimate",
     "GaussianPolicy",
     "MDPConstants",
@@ -62,6 +64,7 @@ __all__ = [
     "chebyshev_errors",
     "chebyshev_radius",
     "chebyshev_samples",
+    "closed_loop_on_line",
     "contraction_margin",
     "gpomdp",
     "gradient_lipschitz",

@@ -4,11 +4,15 @@ Every function takes the constants of the MDP (Assumption 1) and of the policy (
 constant of the chain. Leading axes of the policy's constants are a batch of policies and stay in front; the last axis
 of component constants is the parameter. Distances are Euclidean in states, actions and parameters, and their sum (the
 taxicab distance) in state-action pairs.
+
+The chain rests on K, the Lipschitz constant of the closed-loop kernel P^pi over states. The paper bounds it by
+L_P (1 + L_pi) (equation 15), and so do `PolicyConstants`; `closed_loop.ClosedLoopConstants` are told it. The chain
+stands here for any K, and is the printed one where K = L_P (1 + L_pi); notebook 11 proves it.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -123,6 +127,25 @@ class PolicyConstants:
         except ValueError:
             raise ValueError(f"the batches of policies do not fit together: {shapes}") from None
 
+    def closed_loop(self, mdp: MDPConstants) -> np.ndarray:
+        """K, of the closed-loop kernel P^pi over states under the Kantorovich metric: at most L_P (1 + L_pi)."""
+        return mdp.transition * (1.0 + self.state)
+
+    def of_batch(self, index: ArrayLike) -> PolicyConstants:
+        """The constants of the policies of a batch that a mask or indices of its leading axes choose."""
+        return replace(self, **{name: getattr(self, name)[index] for name in self.__dataclass_fields__})
+
+    def _remedy(self, mdp: MDPConstants, worst: tuple[int, ...]) -> str:
+        """What would make the margin of the policy at index `worst` positive."""
+        state = float(self.state[worst])
+        product = mdp.discount * mdp.transition
+        lower_policy = f"L_pi below {1 / product - 1:.6g}, " if product < 1 else ""
+        return (
+            f"lower {lower_policy}L_P below {1 / (mdp.discount * (1 + state)):.6g} "
+            f"or gamma below {1 / (mdp.transition * (1 + state)):.6g} "
+            f"(now L_pi = {state:.6g}, L_P = {mdp.transition:.6g}, gamma = {mdp.discount:.6g})"
+        )
+
 
 def _require_non_negative(name: str, value: ArrayLike) -> np.ndarray:
     if np.asarray(value).dtype.kind in "US":
@@ -134,13 +157,13 @@ def _require_non_negative(name: str, value: ArrayLike) -> np.ndarray:
 
 
 def contraction_margin(mdp: MDPConstants, policy: PolicyConstants) -> np.ndarray:
-    """1 - gamma L_P (1 + L_{pi^theta}), the condition of Lemma 1; shape (...). May be negative."""
+    """1 - gamma K, with K = L_P (1 + L_{pi^theta}) the condition of Lemma 1; shape (...). May be negative."""
     if not (isinstance(mdp, MDPConstants) and isinstance(policy, PolicyConstants)):
         raise TypeError(
             "the MDP's constants come first and the policy's second, "
             f"not a {type(mdp).__name__} and a {type(policy).__name__}"
         )
-    return 1.0 - mdp.discount * mdp.transition * (1.0 + policy.state)
+    return 1.0 - mdp.discount * policy.closed_loop(mdp)
 
 
 def _positive_margin(mdp: MDPConstants, policy: PolicyConstants) -> np.ndarray:
@@ -148,15 +171,16 @@ def _positive_margin(mdp: MDPConstants, policy: PolicyConstants) -> np.ndarray:
     margin = contraction_margin(mdp, policy)
     if (margin > 0).all():
         return margin
-    worst = float(np.broadcast_to(policy.state, margin.shape)[np.unravel_index(margin.argmin(), margin.shape)])
-    product = mdp.discount * mdp.transition
-    lower_policy = f"L_pi below {1 / product - 1:.6g}, " if product < 1 else ""
+    remedy = policy._remedy(mdp, np.unravel_index(margin.argmin(), margin.shape))
     raise NotAContraction(
-        f"gamma L_P (1 + L_pi) = {1 - margin.min():.6g} exceeds the admissible values below 1 by {-margin.min():.6g}: "
-        f"lower {lower_policy}L_P below {1 / (mdp.discount * (1 + worst)):.6g} "
-        f"or gamma below {1 / (mdp.transition * (1 + worst)):.6g} "
-        f"(now L_pi = {worst:.6g}, L_P = {mdp.transition:.6g}, gamma = {mdp.discount:.6g})"
+        f"gamma K = {1 - margin.min():.6g} exceeds the admissible values below 1 by {-margin.min():.6g}: {remedy}"
     )
+
+
+def _growth(mdp: MDPConstants, policy: PolicyConstants) -> np.ndarray:
+    """L_Q / L_R = L_zeta / L_pi(theta) = 1 + gamma L_P (1 + L_pi) / (1 - gamma K); shape (...)."""
+    margin = _positive_margin(mdp, policy)
+    return (margin + mdp.discount * mdp.transition * (1.0 + policy.state)) / margin
 
 
 # Values and distributions over states and actions
@@ -164,12 +188,12 @@ def _positive_margin(mdp: MDPConstants, policy: PolicyConstants) -> np.ndarray:
 
 def action_value_lipschitz(mdp: MDPConstants, policy: PolicyConstants) -> np.ndarray:
     """L_Q of Lemma 1: Q^theta over state-action pairs; shape (...). NotAContraction without a positive margin."""
-    return mdp.reward / _positive_margin(mdp, policy)
+    return mdp.reward * _growth(mdp, policy)
 
 
 def state_value_lipschitz(mdp: MDPConstants, policy: PolicyConstants) -> np.ndarray:
     """L_V of Lemma 1: V^theta over states; shape (...). NotAContraction without a positive margin."""
-    return action_value_lipschitz(mdp, policy) * (1.0 + policy.state)
+    return mdp.reward * (1.0 + policy.state) / _positive_margin(mdp, policy)
 
 
 # The return over parameters
@@ -188,8 +212,7 @@ def joint_lipschitz(mdp: MDPConstants, policy: PolicyConstants) -> np.ndarray:
 
     NotAContraction without a positive margin.
     """
-    margin = _positive_margin(mdp, policy)
-    return policy.parameters / margin
+    return _growth(mdp, policy) * policy.parameters
 
 
 def return_lipschitz(mdp: MDPConstants, policy: PolicyConstants) -> np.ndarray:
@@ -212,7 +235,7 @@ def eta_lipschitz(mdp: MDPConstants, policy: PolicyConstants) -> np.ndarray:
 
 def state_value_parameter_lipschitz(mdp: MDPConstants, policy: PolicyConstants) -> np.ndarray:
     """L_V(theta) of Theorem 2: V over parameters; shape (...). NotAContraction without a positive margin."""
-    return mdp.reward * policy.parameters / ((1.0 - mdp.discount) * _positive_margin(mdp, policy))
+    return mdp.reward * policy.parameters / (1.0 - mdp.discount) * _growth(mdp, policy)
 
 
 def action_value_parameter_lipschitz(mdp: MDPConstants, policy: PolicyConstants) -> np.ndarray:

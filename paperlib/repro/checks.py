@@ -31,7 +31,8 @@ class Check:
     """One decision rule.
 
     `required` and `optional` are its parameters in the ledger; `fields` the keys of one measured case, empty where a
-    case is a plain number; `judge(measured, parameters)` gives one case's result; `words(parameters)` reads the rule.
+    case is a plain number; `judge(measured, parameters)` gives one case's result; `words(parameters)` reads the rule;
+    `margin(measured, parameters)` is how far one case is on the passing side, to tell the worst case.
     """
 
     required: frozenset[str]
@@ -39,16 +40,24 @@ class Check:
     fields: tuple[str, ...]
     judge: Callable[[Any, Parameters], str]
     words: Callable[[Parameters], str]
+    margin: Callable[[Any, Parameters], float]
 
 
 def _result(passes: bool) -> str:
     return PASSES if passes else FAILS
 
 
+def _room(margin: float, scale: float) -> float:
+    """A margin as a share of what it is a margin to, so that cases with values of their own compare."""
+    return margin / (abs(scale) or 1.0)
+
+
 def _equals_printed(measured: float, rule: Parameters) -> str:
-    distance = abs(measured - rule["printed"])
-    allowed = max(rule.get("relative_tolerance", 0.0) * abs(rule["printed"]), rule.get("absolute_tolerance", 0.0))
-    return _result(distance <= allowed)
+    return _result(abs(measured - rule["printed"]) <= _allowed(rule))
+
+
+def _allowed(rule: Parameters) -> float:
+    return max(rule.get("relative_tolerance", 0.0) * abs(rule["printed"]), rule.get("absolute_tolerance", 0.0))
 
 
 def _no_failures(measured: Parameters, rule: Parameters) -> str:
@@ -65,17 +74,18 @@ def _interval_against(measured: Parameters, low: float, high: float) -> str:
 
 
 def _mean_agrees(measured: Parameters, rule: Parameters) -> str:
-    """Equivalence: the 95 % interval of our mean minus the printed one lies within the tolerance, or outside it.
+    """Equivalence: the 95 % interval of our mean minus the printed one lies within the tolerance, or outside it."""
+    margin = rule["relative_tolerance"] * abs(measured.get("scale", measured["printed"]))
+    return _interval_against(_difference(measured), -margin, margin)
 
-    Both means have errors, and those add in quadrature.
-    """
+
+def _difference(measured: Parameters) -> dict[str, float]:
+    """The 95 % interval of our mean minus the printed one: both have errors, and those add in quadrature."""
     difference, error = measured["mean"] - measured["printed"], _NORMAL_QUANTILE * measured["printed_error"]
-    interval = {
+    return {
         "low": difference - math.hypot(measured["mean"] - measured["low"], error),
         "high": difference + math.hypot(measured["high"] - measured["mean"], error),
     }
-    margin = rule["relative_tolerance"] * abs(measured.get("scale", measured["printed"]))
-    return _interval_against(interval, -margin, margin)
 
 
 def _ordering(measured: Parameters, rule: Parameters) -> str:
@@ -126,6 +136,7 @@ CHECKS: dict[str, Check] = {
         (),
         lambda measured, rule: _result(measured <= rule["threshold"]),
         lambda rule: _bound_words("at most")(rule) + _share_words(rule),
+        lambda measured, rule: _room(rule["threshold"] - measured, rule["threshold"]),
     ),
     "at_least": Check(
         frozenset({"threshold"}),
@@ -133,6 +144,7 @@ CHECKS: dict[str, Check] = {
         (),
         lambda measured, rule: _result(measured >= rule["threshold"]),
         lambda rule: _bound_words("at least")(rule) + _share_words(rule),
+        lambda measured, rule: _room(measured - rule["threshold"], rule["threshold"]),
     ),
     "within": Check(
         frozenset({"low", "high"}),
@@ -140,6 +152,7 @@ CHECKS: dict[str, Check] = {
         (),
         lambda measured, rule: _result(rule["low"] <= measured <= rule["high"]),
         lambda rule: f"between {rule['low']:g} and {rule['high']:g}" + _share_words(rule),
+        lambda measured, rule: min(measured - rule["low"], rule["high"] - measured),
     ),
     "equals_printed": Check(
         frozenset({"printed"}),
@@ -147,6 +160,7 @@ CHECKS: dict[str, Check] = {
         (),
         _equals_printed,
         lambda rule: f"equals {_printed_words(rule)}{_tolerance_words(rule)}",
+        lambda measured, rule: _room(_allowed(rule) - abs(measured - rule["printed"]), rule["printed"]),
     ),
     "no_failures": Check(
         frozenset({"minimum_cases"}),
@@ -154,6 +168,7 @@ CHECKS: dict[str, Check] = {
         ("cases", "failures"),
         _no_failures,
         lambda rule: f"no failure in at least {rule['minimum_cases']:g} cases",
+        lambda measured, rule: -measured["failures"],
     ),
     "interval_at_least": Check(
         frozenset({"threshold"}),
@@ -161,6 +176,7 @@ CHECKS: dict[str, Check] = {
         ("mean", "low", "high"),
         lambda measured, rule: _interval_against(measured, rule["threshold"], math.inf),
         lambda rule: "the whole 95 % interval " + _bound_words("at least")(rule),
+        lambda measured, rule: _room(measured["low"] - rule["threshold"], rule["threshold"]),
     ),
     "interval_at_most": Check(
         frozenset({"threshold"}),
@@ -168,6 +184,7 @@ CHECKS: dict[str, Check] = {
         ("mean", "low", "high"),
         lambda measured, rule: _interval_against(measured, -math.inf, rule["threshold"]),
         lambda rule: "the whole 95 % interval " + _bound_words("at most")(rule),
+        lambda measured, rule: _room(rule["threshold"] - measured["high"], rule["threshold"]),
     ),
     "mean_agrees": Check(
         frozenset({"relative_tolerance"}),
@@ -178,6 +195,9 @@ CHECKS: dict[str, Check] = {
             "the whole 95 % interval of our mean minus the printed one, both with their errors, within "
             f"{100 * rule['relative_tolerance']:g} %" + _share_words(rule)
         ),
+        lambda measured, rule: _room(
+            -max(map(abs, _difference(measured).values())), measured.get("scale", measured["printed"])
+        ),
     ),
     "ordering": Check(
         frozenset(),
@@ -185,6 +205,7 @@ CHECKS: dict[str, Check] = {
         ("probability", "low", "high"),
         _ordering,
         lambda rule: "probability of improvement above 0.5 with its whole 95 % interval" + _share_words(rule),
+        lambda measured, rule: measured["low"] - 0.5,
     ),
     "parts_hold": Check(
         frozenset({"parts", "minimum"}),
@@ -192,6 +213,7 @@ CHECKS: dict[str, Check] = {
         ("hold", "fail", "undecided", "not_run"),
         _parts_hold,
         lambda rule: f"at least {rule['minimum']:g} of the claims {rule['parts']}.* hold",
+        lambda measured, rule: measured["hold"] - rule["minimum"],
     ),
     "not_printed": Check(
         frozenset({"reason"}),
@@ -199,6 +221,7 @@ CHECKS: dict[str, Check] = {
         (),
         lambda measured, rule: NOT_RUN,
         lambda rule: f"cannot be checked: {rule['reason']}",
+        lambda measured, rule: math.nan,
     ),
 }
 
@@ -257,6 +280,17 @@ def judge(name: str, parameters: Parameters, measured: Any) -> Outcome:
     cases = dict.fromkeys(_named_cases(parameters)) | dict(measured)
     results = {case: _judge_case(check, parameters, value, case) for case, value in cases.items()}
     return _combine(results, parameters.get("share", 1.0))
+
+
+def worst_case(name: str, parameters: Parameters, measured: Mapping[str, Any]) -> str | None:
+    """The case that passes check `name` by least, or misses it by most; None if no case was measured."""
+    check = CHECKS[name]
+    margins = {
+        case: check.margin(value, _parameters_of_case(parameters, case))
+        for case, value in measured.items()
+        if value is not None
+    }
+    return min(margins, key=margins.__getitem__) if margins else None
 
 
 def _named_cases(parameters: Parameters) -> list[str]:

@@ -2,6 +2,7 @@
 
 import os
 import re
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -51,7 +52,7 @@ class Notebook:
         self._verdicts: dict[str, Verdict] = {}
 
     def show_claims(self) -> None:
-        """Display this notebook's claims and the rules that decide them."""
+        """Display how many claims this notebook checks; unfolded, each with the rule that decides it."""
         rows = [
             {
                 "claim": claim.id,
@@ -62,7 +63,8 @@ class Notebook:
             }
             for claim in self._claims.values()
         ]
-        tables.show(pd.DataFrame(rows, columns=["claim", "where", "statement", "measured", "holds if"]))
+        table = pd.DataFrame(rows, columns=["claim", "where", "statement", "measured", "holds if"])
+        tables.show_folded(table, f"{_number(len(rows), 'claim')} this notebook checks, and the rules that decide them")
 
     def save_figure(self, figure: Figure, name: str, alt: str = "") -> Path:
         """Display the figure and write it as PNG and PDF, at profile smoke as PNG alone; returns the path of the PNG.
@@ -138,11 +140,17 @@ class Notebook:
         return decided.verdict
 
     def finish(self) -> None:
-        """Write the verdicts and display them; MissingVerdict if a claim of this notebook has none."""
+        """Write the verdicts and display how many there are of each; unfolded, each with what was measured.
+
+        MissingVerdict if a claim of this notebook has none.
+        """
         recorded = [self._verdicts[claim_id] for claim_id in self._claims if claim_id in self._verdicts]
         verdicts.write_verdicts(self.name, recorded)
         if recorded:
-            tables.show(pd.DataFrame([self._summary(verdict) for verdict in recorded]))
+            words = Counter(verdict.verdict for verdict in recorded)
+            counts = "; ".join(f"{word}: {words[word]}" for word in verdicts.VERDICTS if words[word])
+            table = pd.DataFrame([self._summary(verdict) for verdict in recorded])
+            tables.show_folded(table, f"{_number(len(recorded), 'verdict')}. {counts}")
         if missing := [claim_id for claim_id in self._claims if claim_id not in self._verdicts]:
             raise MissingVerdict(f"{self.name} has no verdict on {', '.join(missing)}")
 
@@ -152,9 +160,9 @@ class Notebook:
             "claim": claim.id,
             "verdict": verdict.verdict,
             "printed": verdicts.printed_in_words(claim.rule, verdict.measured),
-            "measured": verdicts.in_words(verdict),
+            "measured": verdicts.in_words(verdict, claim),
             "holds if": claim.rule.words,
-            "a wrong formula gives": verdicts.broken_in_words(verdict),
+            "a wrong formula gives": verdicts.broken_in_words(verdict, claim),
             "detail": verdict.detail,
         }
 
@@ -167,3 +175,7 @@ class Notebook:
         if not _ARTEFACT_NAME.fullmatch(name):
             raise ValueError(f"name a figure or table in lower_snake letters and digits, not {name!r}")
         return f"{self.name}--{name}"
+
+
+def _number(count: int, word: str) -> str:
+    return f"{count} {word}" + ("" if count == 1 else "s")

@@ -90,10 +90,15 @@ def require_failure(claim: Claim, broken: Any) -> None:
 
     That rule is the correction's where there is one.
     """
-    rule = claim.rule if claim.correction is None else claim.correction.rule
+    rule = _deciding_rule(claim)
     word, _ = _decide_rule(rule, plain(broken))
     if word != DOES_NOT_HOLD:
-        raise BlindCheck(f"{claim.id}: with a wrong formula it still reads {word!r} ({_value_in_words(plain(broken))})")
+        value = _value_in_words(plain(broken), rule)
+        raise BlindCheck(f"{claim.id}: with a wrong formula it still reads {word!r} ({value})")
+
+
+def _deciding_rule(claim: Claim) -> Rule:
+    return claim.rule if claim.correction is None else claim.correction.rule
 
 
 def not_run(claim: Claim, reason: str, profile: str) -> Verdict:
@@ -251,7 +256,7 @@ def _row(claim: Claim, verdict: Verdict | None, notebook_exists: bool) -> dict[s
     row["fingerprint"] = claim.fingerprint
     row["state"] = state(claim, verdict, notebook_exists)
     if verdict is not None:
-        row |= {"printed": printed_in_words(claim.rule, verdict.measured), "measured": in_words(verdict)}
+        row |= {"printed": printed_in_words(claim.rule, verdict.measured), "measured": in_words(verdict, claim)}
         row |= {"artefact": verdict.artefact, "profile": verdict.profile, "detail": verdict.detail}
     if verdict is not None and claim.correction is not None and row["state"] in (CORRECTED, EXCEPTION):
         row["detail"] = " | ".join(part for part in (claim.correction.statement, verdict.detail) if part)
@@ -284,29 +289,43 @@ def _has_its_artefact(verdict: Verdict) -> bool:
     return bool(verdict.artefact_sha256) and _digest(verdict.artefact) == verdict.artefact_sha256
 
 
-def in_words(verdict: Verdict) -> str:
-    """The measured figures, short enough for a table cell."""
-    measured = _value_in_words(verdict.measured)
-    return f"{measured}; corrected: {_value_in_words(verdict.corrected)}" if verdict.corrected is not None else measured
+def in_words(verdict: Verdict, claim: Claim) -> str:
+    """The measured figures, short enough for a table cell; of many cases the worst by the rule of its `claim`."""
+    measured = _value_in_words(verdict.measured, claim.rule)
+    if verdict.corrected is None or claim.correction is None:
+        return measured
+    return f"{measured}; corrected: {_value_in_words(verdict.corrected, claim.correction.rule)}"
 
 
-def broken_in_words(verdict: Verdict) -> str:
+def broken_in_words(verdict: Verdict, claim: Claim) -> str:
     """What wrong formulas gave, short enough for a table cell."""
-    return " | ".join(_value_in_words(value) for value in verdict.broken)
+    return " | ".join(_value_in_words(value, _deciding_rule(claim)) for value in verdict.broken)
 
 
 def printed_in_words(rule: Rule, measured: Any) -> str:
-    """The printed figure a claim is held against, empty where the rule has none."""
+    """The printed figure a claim is held against, empty where the rule has none; of many the worst case's."""
+    printed = _printed(rule, measured)
+    if not isinstance(printed, Mapping) or len(printed) <= _FEW or not isinstance(measured, Mapping):
+        return _value_in_words(printed, rule)
+    case = _worst_case(rule, measured)
+    return f"{case}: {_value_in_words(printed[case], rule)}" if case in printed else ""
+
+
+def _printed(rule: Rule, measured: Any) -> Any:
     if "printed" in rule.parameters:
-        return _value_in_words(rule.parameters["printed"])
+        return rule.parameters["printed"]
     if rule.check == "mean_agrees" and isinstance(measured, Mapping):
         if "printed" in measured:
-            return _value_in_words(measured["printed"])
-        return _value_in_words({case: value["printed"] for case, value in measured.items() if value is not None})
-    return ""
+            return measured["printed"]
+        return {case: value["printed"] for case, value in measured.items() if value is not None}
+    return None
 
 
-def _value_in_words(value: Any) -> str:
+_FEW = 4
+"""So many cases fit into a table cell; of more the worst is named."""
+
+
+def _value_in_words(value: Any, rule: Rule) -> str:
     if value is None:
         return ""
     if not isinstance(value, Mapping):
@@ -319,6 +338,22 @@ def _value_in_words(value: Any) -> str:
         if {centre, "low", "high"} <= value.keys():
             p = f", p = {value['p']:.2g}" if "p" in value else ""
             return f"{value[centre]:.4g} [{value['low']:.4g}, {value['high']:.4g}]{p}"
-    if len(value) > 4:
-        return f"{len(value)} cases"
-    return ", ".join(f"{case}: {_value_in_words(item) or 'not run'}" for case, item in value.items())
+    if len(value) > _FEW:
+        return _worst_in_words(value, rule)
+    return ", ".join(f"{case}: {_value_in_words(item, rule) or 'not run'}" for case, item in value.items())
+
+
+def _worst_in_words(cases: Mapping[str, Any], rule: Rule) -> str:
+    case, missing = _worst_case(rule, cases), sum(value is None for value in cases.values())
+    if case is None:
+        return f"{len(cases)} cases" + (", none of them run" if missing == len(cases) else "")
+    without = f", {missing} not run" if missing else ""
+    return f"worst of {len(cases)} cases{without}: {case}: {_value_in_words(cases[case], rule)}"
+
+
+def _worst_case(rule: Rule, cases: Mapping[str, Any]) -> str | None:
+    """None where nothing was run, and where the cases are those of a rule before this one."""
+    try:
+        return checks.worst_case(rule.check, rule.parameters, cases)
+    except (ValueError, TypeError, KeyError):
+        return None

@@ -84,8 +84,7 @@ def _gradient_lipschitz_where(mask: np.ndarray, mdp: MDPConstants, policy: Polic
     """Theorem 3's constants where the margin is positive, NaN elsewhere: shape (R, d)."""
     result = np.full(policy.score_bound.shape, np.nan)
     if mask.any():
-        fields = (getattr(policy, name)[mask] for name in PolicyConstants.__dataclass_fields__)
-        result[mask] = gradient_lipschitz(mdp, PolicyConstants(*fields))
+        result[mask] = gradient_lipschitz(mdp, policy.of_batch(mask))
     return result
 
 

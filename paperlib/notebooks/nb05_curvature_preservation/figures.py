@@ -18,6 +18,7 @@ from torch import Tensor
 from paperlib.notebooks.nb05_curvature_preservation import measures as curvature
 from paperlib.pave.figures.names import METHOD_COLOURS
 from paperlib.repro.figures import budget_label, colours
+from paperlib.repro.statistics import mean_interval
 
 _COLOURS = colours(["MPR alone", "MPR + Curv", "no penalty"])
 _TARGET_COLOURS = colours(["rippled", "a'Bs", "concave"])
@@ -82,16 +83,16 @@ def jensen(delta: float, spreads: Sequence[float], hessians: Tensor) -> Figure:
 
 
 def fitted_critics(geometry: pd.DataFrame, quantities: Mapping[str, str], *, log: Sequence[str] = ()) -> Figure:
-    """Four quantities, a panel each: groups by number of actions, a point per seed and a bar at their median."""
-    figure, grid = plt.subplots(2, 2, figsize=(9.0, 7.2))
+    """Four quantities, a panel each: groups by number of actions, a point per fit, its mean with the 95 % interval."""
+    figure, grid = plt.subplots(2, 2, figsize=(10.0, 7.2), layout="constrained")
+    figure.get_layout_engine().set(wspace=0.06)
     axes = grid.flat
     groups = list(geometry["actions"].unique())
     for ax, (quantity, label) in zip(axes, quantities.items(), strict=True):
         for offset, (name, chosen) in zip((-0.25, 0.0, 0.25), _by_penalty(geometry).items(), strict=True):
             for place, actions in enumerate(groups):
-                values = chosen.loc[chosen["actions"] == actions, quantity]
-                ax.plot([place + offset] * len(values), values, "o", color=_COLOURS[name], alpha=0.7)
-                ax.hlines(values.median(), place + offset - 0.1, place + offset + 0.1, color=_COLOURS[name], lw=3)
+                values = chosen.loc[chosen["actions"] == actions, quantity].to_numpy()
+                _fits(ax, place + offset, values, _COLOURS[name])
         ax.set_xticks(range(len(groups)), groups)
         ax.set(xlabel="actions $d_a$", ylabel=label, yscale="log" if quantity in log else "linear")
         ax.grid(False, axis="x")
@@ -100,8 +101,21 @@ def fitted_critics(geometry: pd.DataFrame, quantities: Mapping[str, str], *, log
                 set_formatter(LogFormatter(minor_thresholds=(1.5, 0.5)))
     handles = [Line2D([], [], color=_COLOURS[name], marker="o", lw=3, label=name) for name in _by_penalty(geometry)]
     figure.legend(handles=handles, loc="outside upper center", ncols=3, frameon=False)
-    budget_label(figure, "a point per initialisation, bars at their medians")
+    fits = geometry["seed"].nunique()
+    budget_label(
+        figure, f"points: {fits} fits that differ in their initialisation; bars: their mean; boxes: its 95 % interval"
+    )
     return figure
+
+
+def _fits(ax: Axes, place: float, values: np.ndarray, colour: tuple[float, float, float]) -> None:
+    ax.plot([place + 0.07] * len(values), values, "o", color=colour, alpha=0.6, markersize=4)
+    interval = mean_interval(values, seed=0)
+    box = Rectangle(
+        (place - 0.09, interval["low"]), 0.12, interval["high"] - interval["low"], color=colour, alpha=0.3, lw=0
+    )
+    ax.add_patch(box)
+    ax.hlines(interval["mean"], place - 0.1, place + 0.04, color=colour, lw=2.5)
 
 
 def _by_penalty(geometry: pd.DataFrame) -> dict[str, pd.DataFrame]:

@@ -18,6 +18,7 @@ from paperlib.pave.closed_form import closed_form_pave
 from paperlib.pave.critic_geometry import action_gradient, action_hessian, mixed_hessian
 from paperlib.pave.engine.networks import StackedMLP
 from paperlib.pave.example_critics import ConcaveCritic, NetworkCritic
+from paperlib.repro.statistics import mean_interval
 
 STATE_DIM = 4
 HIDDEN, LEARNING_RATE = (32, 32), 5e-3
@@ -175,6 +176,17 @@ def compare(geometry: pd.DataFrame, quantity: str, one: Weights, other: Weights,
         first, second = middle[actions, one.mpr, one.curv], middle[actions, other.mpr, other.curv]
         compared[str(actions)] = float(first - second if how == "difference" else first / second)
     return compared
+
+
+def over_fits(table: pd.DataFrame, groups: Sequence[str]) -> pd.DataFrame:
+    """A row per group of fits that differ in `seed` alone: each other column as "mean [low, high]", 95 % over fits."""
+    measured = table.columns.difference(["seed", *groups], sort=False)
+    return table.groupby(list(groups), sort=False)[list(measured)].agg(_mean_with_interval).reset_index()
+
+
+def _mean_with_interval(fits: pd.Series) -> str:
+    found = mean_interval(fits.to_numpy(), seed=0)
+    return f"{found['mean']:.3g} [{found['low']:.3g}, {found['high']:.3g}]"
 
 
 def state_part_selectivity(geometry: pd.DataFrame, one: Weights, other: Weights) -> dict[str, float]:

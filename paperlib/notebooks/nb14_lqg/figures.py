@@ -24,9 +24,9 @@ LABELS = RULE_LABELS | {"sss_slc": "Lipschitz rule"}
 
 def iterations_figure(exact: Mapping, estimated: pd.DataFrame, budget: str) -> Figure:
     """Iterations against A: a panel per gamma, lines for sigma with the exact gradient, GPOMDP runs as points, those
-    that were cut off as arrows at their limit.
+    that were cut off as triangles at their limit, joined to the exact count of their cell.
 
-    exact: by ((A, gamma, sigma), rule). estimated: a, discount, standard_deviation, rule, iterations.
+    exact: by ((A, gamma, sigma), rule). estimated: a, discount, standard_deviation, rule, iterations, limit.
     """
     grid = sorted({cell for cell, _ in exact})
     gammas, sigmas = (sorted({cell[k] for cell in grid}) for k in (1, 2))
@@ -43,10 +43,13 @@ def iterations_figure(exact: Mapping, estimated: pd.DataFrame, budget: str) -> F
             style = {"ls": "", "color": RULE_COLOURS[rule], "alpha": 0.6}
             panel.plot(made["a"] + shift, made["iterations"], marker=".", ms=3, **style)
             panel.plot(cut["a"] + shift, cut["limit"], marker="^", ms=5, mfc="none", **style)
+            for (cell_a, sigma), part in cut.groupby(["a", "standard_deviation"]):
+                ends = part["limit"].iloc[0], exact[(cell_a, gamma, sigma), rule]
+                panel.plot([cell_a + shift] * 2, ends, color=RULE_COLOURS[rule], lw=0.8, alpha=0.5)
         panel.set(title=f"$\\gamma$ = {gamma:g}", xlabel="$A$", xticks=sorted({cell[0] for cell in grid}))
     np.atleast_1d(axes)[0].set_ylabel("iterations to within 0.01 of the optimum")
     handles = np.atleast_1d(axes)[0].get_legend_handles_labels()[0]
-    for marker, label in ((".", "runs by GPOMDP"), ("^", "stopped there, not arrived")):
+    for marker, label in ((".", "runs by GPOMDP"), ("^", "stopped there; line to its exact count")):
         handles.append(plt.Line2D([], [], ls="", marker=marker, color="0.3", mfc="none", label=label))
     figure.legend(handles=handles, loc="outside upper center", ncols=4, frameon=False)
     budget_label(figure, budget)
@@ -57,12 +60,71 @@ def _products(first, second):
     return [(one, other) for one in first for other in second]
 
 
+_OF_BASELINE = {
+    "none": ("no baseline", "C2", "s"),
+    "own": ("baseline of the same episodes", "C3", "v"),
+    "leave_one_out": ("baseline of the other episodes", "C0", "o"),
+}
+
+
+def bias_figure(curves: Mapping[str, pd.DataFrame], near: float = 0.06) -> Figure:
+    """Expected estimates by baseline: a row per cell, over the exact gradient on the left, and near the optimum as they
+    are, where they should vanish.
+
+    curves: by cell, tables of `bias.expected_estimates`. Bars are 95 % intervals.
+    """
+    figure, axes = plt.subplots(len(curves), 2, figsize=(11.0, 3.6 * len(curves)), squeeze=False)
+    for (left, right), (name, table) in zip(axes, curves.items(), strict=True):
+        for shift, (baseline, (label, colour, marker)) in enumerate(_OF_BASELINE.items()):
+            part = table[table["baseline"] == baseline]
+            style = {"color": colour, "marker": marker, "ms": 5, "capsize": 2, "ls": "", "label": label}
+            far, close = part[part["offset"].abs() > near / 2], part[part["offset"].abs() <= near]
+            ratio, reach = far["mean"] / far["exact"], 1.96 * far["error"] / far["exact"].abs()
+            left.errorbar(far["offset"] + 0.006 * (shift - 1), ratio, reach, **style)
+            right.errorbar(close["offset"] + 0.001 * (shift - 1), close["mean"], 1.96 * close["error"], **style)
+        exact = part[part["offset"].abs() <= near]
+        right.plot(exact["offset"], exact["exact"], color="0.3", lw=1, label="exact gradient")
+        right.axvspan(-0.01, 0.01, color="0.9", zorder=0, label="counts as the optimum")
+        left.axhline(1, color="0.3", lw=1)
+        right.axhline(0, color="0.3", lw=0.5)
+        left.set(title=name, ylabel="expected / exact", xlabel=r"$\theta-\theta^*$", ylim=(0, None))
+        right.set(title=f"{name}, near the optimum", ylabel="expected estimate", xlabel=r"$\theta-\theta^*$")
+    handles, labels = axes[0, 1].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside upper center", ncols=3, frameon=False)
+    return figure
+
+
+def closed_loop_figure(margins: pd.DataFrame, steps: pd.DataFrame, name: str) -> Figure:
+    """Margins with the paper's constant and with the closed loop's over theta, a colour per A; and steps in one cell.
+
+    margins: a, theta, paper, closed_loop. steps: theta and a column per way to step, 0 where it has none.
+    """
+    figure, (left, right) = plt.subplots(1, 2, figsize=(11.0, 4.4))
+    for colour, (a, part) in zip(("C0", "C1", "C3"), margins.groupby("a"), strict=True):
+        left.plot(part["theta"], part["closed_loop"], color=colour, label=f"$1-\\gamma K$, $A$ = {a:g}")
+        left.plot(part["theta"], part["paper"], color=colour, ls="--", label=f"paper's, $A$ = {a:g}")
+    left.axhline(0, color="0.3", lw=1)
+    left.set(title="contraction margin", xlabel=r"$\theta$")
+    left.legend(fontsize=9, ncols=3, loc="upper center", bbox_to_anchor=(0.5, -0.14), frameon=False)
+    drawn = {
+        "Lipschitz rule with $K$ (ours)": ("C4", "-"),
+        "Lipschitz rule": (RULE_COLOURS["sss_slc"], "--"),
+        "AGSS": (RULE_COLOURS["agss"], "-"),
+    }
+    for label, (colour, line) in drawn.items():
+        right.semilogy(steps["theta"], steps[label].where(steps[label] > 0), color=colour, ls=line, label=label)
+    right.set(title=f"step size, {name}", xlabel=r"$\theta$")
+    right.legend(fontsize=9, ncols=3, loc="upper center", bbox_to_anchor=(0.5, -0.14), frameon=False)
+    return figure
+
+
 def steps_figure(tables: Mapping[str, Mapping], start: float) -> Figure:
     """Step sizes along the way from the start to the optimum: a panel per cell, a line per rule."""
     figure, axes = plt.subplots(1, len(tables), figsize=(4.4 * len(tables), 4.0), sharey=True)
     for panel, (name, of_rule) in zip(axes, tables.items(), strict=True):
+        way = np.linspace(min(start, of_rule["agss"].optimum) - 0.03, 0.05, 300)
+        panel.set_xlim(way[0], way[-1])
         for rule, table in of_rule.items():
-            way = np.linspace(start, 0.05, 300)
             panel.semilogy(
                 way, np.interp(way, table.parameters, table.step_sizes), color=RULE_COLOURS[rule], label=LABELS[rule]
             )
@@ -82,6 +144,7 @@ def _say_where_the_rule_has_no_step(panel: Axes, table: StepTable, start: float)
     way = (start <= table.parameters) & (table.parameters < 0)
     none = table.parameters[way & (table.step_sizes == 0)]
     if none.size:
+        panel.axvspan(panel.get_xlim()[0], none.max(), color="0.93", zorder=0)
         text = f"no step of the\nLipschitz rule left\nof {none.max():.2f}"
         place = {"xytext": (-8, 0), "textcoords": "offset points", "ha": "right", "fontsize": 9}
         panel.annotate(text, (none.max(), 1e-7), **place)

@@ -12,6 +12,7 @@ from paperlib.lipschitz.simulation.domains import LQG
 from paperlib.lipschitz.simulation.exact_lqg import ExactLQG
 from paperlib.lipschitz.simulation.gpomdp import SimulatedReturns, expected_return
 from paperlib.lipschitz.simulation.lqg_iterations import problem_of
+from paperlib.lipschitz.simulation.truncated_normal import mean_offset
 from paperlib.notebooks.nb14_lqg.steps import START
 from paperlib.notebooks.shared.outcomes import count
 from paperlib.repro.statistics import bootstrap_interval
@@ -22,15 +23,18 @@ from paperlib.repro.statistics import bootstrap_interval
 def searched_constants(domain: LQG, theta: float, cells: int = 200, close: float = 1e-5) -> dict[str, float]:
     """The largest ratios over neighbouring points of a grid, corners included, in s, a and theta, by constant.
 
-    The score is that of a normal action.
+    The score is that of the policy that is simulated: of the restricted normal distribution, or of the action drawn
+    where the domain clips it.
     """
     edge = np.linspace(-domain.limit, domain.limit, cells + 1)
     s, a = np.meshgrid(edge, edge)
     inward = -close * np.sign(s + (s == 0)), -close * np.sign(a + (a == 0))
-    variance = domain.standard_deviation**2
+    sigma = domain.standard_deviation
 
     def score(s, a, parameter):
-        return (a - parameter * s) * s / variance
+        mean = parameter * s
+        offset = mean_offset(mean, sigma, -domain.limit, domain.limit) if domain.truncated else 0.0
+        return (a - mean - offset) * s / sigma**2
 
     def steepest(f: Callable) -> float:
         over_s = np.abs(f(s + inward[0], a) - f(s, a)) / close
@@ -47,6 +51,14 @@ def searched_constants(domain: LQG, theta: float, cells: int = 200, close: float
         "L_score": steepest(lambda s, a: score(s, a, theta)),
         "L_score(theta)": float(np.abs(score(s, a, theta + close) - score(s, a, theta)).max() / close),
     }
+
+
+def largest_drawn_score(domain: LQG, theta: float, draws: int, seed: int = 0) -> float:
+    """The largest |score| among actions drawn by the policy, states even over their limits."""
+    generator = np.random.default_rng(seed)
+    s = generator.uniform(-domain.limit, domain.limit, draws)
+    _, per_feature = domain.act(theta * s, generator.standard_normal(draws))
+    return float(np.abs(per_feature * s).max())
 
 
 def estimated_over_true(domain: LQG, transitions: int, seed: int) -> dict[str, float]:
@@ -119,15 +131,17 @@ def likelihood_ratio_over_differences(errors: dict[str, np.ndarray]) -> dict[str
     return {"mean": found["estimate"], "low": found["low"], "high": found["high"]}
 
 
-def variance_with_baseline(domain: LQG, parameters: np.ndarray, repetitions: int, baseline: bool = True) -> float:
-    """Largest ratio, over parameters, of GPOMDP's variance with the optimal baseline to that without."""
+def variance_with_baseline(
+    domain: LQG, parameters: np.ndarray, repetitions: int, baseline: str = "leave_one_out"
+) -> float:
+    """Largest ratio, over parameters, of GPOMDP's variance with a baseline to that without."""
     ratios = []
     for theta in parameters:
         spread = [
-            SimulatedReturns(domain, 50, 50, 3, baseline="own" if use else "none")
+            SimulatedReturns(domain, 50, 50, 3, baseline=one)
             .estimate(np.full((repetitions, 1), theta), 0)
             .gradient.var()
-            for use in (baseline, False)
+            for one in (baseline, "none")
         ]
         ratios.append(spread[0] / spread[1])
     return float(max(ratios))

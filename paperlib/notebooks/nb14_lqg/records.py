@@ -91,22 +91,47 @@ def probability_of_fewer_iterations(runs: pd.DataFrame) -> dict[str, dict[str, f
     return probabilities
 
 
-def table_two(runs: pd.DataFrame, exact: dict) -> pd.DataFrame:
-    """Table 2 as ours: exact iterations and the mean over GPOMDP runs with its 95 % interval, by cell and rule."""
-    rows = []
+def columns(runs: pd.DataFrame, exact: Mapping) -> dict[str, dict[str, float]]:
+    """Mean iterations over GPOMDP runs with the 95 % interval, and as `printed` those of the exact gradient, by cell
+    and rule; cells where runs were cut off are left out.
+    """
+    found = {}
     for cell, rules in _cells(runs):
-        row = dict(zip(("A", "gamma", "sigma"), cell, strict=True))
-        for rule, label in (("sss_slc", "Lipschitz"), ("agss", "AGSS")):
-            part = rules[rule]
-            row[f"{label}, exact"] = exact[cell, rule]
-            row[f"{label}, GPOMDP"] = _mean_in_words(part)
-        row["AGSS / Lipschitz, exact"] = round(exact[cell, "agss"] / exact[cell, "sss_slc"], 2)
-        rows.append(row)
-    return pd.DataFrame(rows)
+        for rule, part in rules.items():
+            if (part["iterations"] >= 0).all():
+                interval = mean_interval(part["iterations"], seed=0)
+                name = "A = {:g}, gamma = {:g}, sigma = {:g}, ".format(*cell) + rule
+                found[name] = {end: interval[end] for end in ("mean", "low", "high")} | {
+                    "printed": exact[cell, rule],
+                    "printed_error": 0.0,
+                }
+    return found
+
+
+def table_two(runs: pd.DataFrame, exact: Mapping) -> pd.DataFrame:
+    """Table 2 as a grid: a row per gamma and A, columns for sigma and rule; iterations with the exact gradient, and the
+    mean over GPOMDP runs with its 95 % interval.
+    """
+    rows: dict[tuple, dict] = {}
+    for (a, gamma, sigma), rules in sorted(_cells(runs), key=lambda found: found[0]):
+        row = rows.setdefault((gamma, a), {"gamma": f"{gamma:g}", "A": f"{a:g}"})
+        for rule, label in (("sss_slc", "SSS"), ("agss", "AGSS")):
+            name = f"sigma = {sigma:g}, {label}: exact / GPOMDP"
+            row[name] = f"{exact[(a, gamma, sigma), rule]:,} / {_mean_in_words(rules[rule])}"
+    return pd.DataFrame([rows[key] for key in sorted(rows)])
+
+
+def ratio_table(exact: Mapping) -> pd.DataFrame:
+    """AGSS's exact iterations over the Lipschitz rule's: a row per gamma and A, a column per sigma."""
+    rows: dict[tuple, dict] = {}
+    for a, gamma, sigma in sorted({cell for cell, _ in exact}):
+        row = rows.setdefault((gamma, a), {"gamma": f"{gamma:g}", "A": f"{a:g}"})
+        row[f"sigma = {sigma:g}"] = f"{exact[(a, gamma, sigma), 'agss'] / exact[(a, gamma, sigma), 'sss_slc']:.2f}"
+    return pd.DataFrame([rows[key] for key in sorted(rows)])
 
 
 def _mean_in_words(runs: pd.DataFrame) -> str:
     if (runs["iterations"] < 0).any():
-        return f"over {runs['limit'].iloc[0]:,} (cut off)"
+        return f"> {runs['limit'].iloc[0]:,} (stopped)"
     interval = mean_interval(runs["iterations"], seed=0)
     return f"{interval['mean']:,.0f} [{interval['low']:,.0f}, {interval['high']:,.0f}]"

@@ -10,9 +10,12 @@ import itertools
 from functools import cache
 
 import numpy as np
+import pandas as pd
 
+from paperlib.lipschitz.policies import PolynomialFeatures
 from paperlib.lipschitz.simulation.ascent import Ascent, Problem, take_step
 from paperlib.lipschitz.simulation.domains import LQG
+from paperlib.lipschitz.simulation.exact_lqg import ExactLQG
 from paperlib.lipschitz.simulation.lqg_iterations import StepTable, exact_iterations, problem_of, tabulate
 from paperlib.notebooks.shared.outcomes import count
 
@@ -27,16 +30,16 @@ GRID: Grid = list(itertools.product(A, GAMMA, SIGMA))
 """A, gamma, sigma."""
 
 
-def domain_of(cell: Cell) -> LQG:
-    """The LQG of a cell."""
+def domain_of(cell: Cell, truncated: bool = True) -> LQG:
+    """The LQG of a cell; see `Domain` for the two readings of its policy."""
     a, discount, deviation = cell
-    return LQG(a, discount=discount, standard_deviation=deviation)
+    return LQG(a, discount=discount, standard_deviation=deviation, truncated=truncated)
 
 
 @cache
-def table_of(cell: Cell, rule: str) -> StepTable:
-    """`tabulate`, once for each cell and rule."""
-    return tabulate(domain_of(cell), rule)
+def table_of(cell: Cell, rule: str, truncated: bool = True) -> StepTable:
+    """`tabulate`, once for each cell, rule and reading of the policy."""
+    return tabulate(domain_of(cell, truncated), rule)
 
 
 def at_start(table: StepTable) -> int:
@@ -54,6 +57,30 @@ def lower_neighbours(position: int, values: tuple[float, ...], grid: Grid) -> li
     return pairs
 
 
+class _ScaledState(PolynomialFeatures):
+    """One feature, a multiple of the state."""
+
+    def __init__(self, scale: float):
+        super().__init__([(1,)])
+        self.scale = scale
+
+    def factors(self, states: np.ndarray, order: int) -> np.ndarray:
+        return self.scale * super().factors(states, order)
+
+    def factor_suprema(self, low: np.ndarray, high: np.ndarray, order: int) -> np.ndarray:
+        return self.scale * super().factor_suprema(low, high, order)
+
+
+def step_with_scaled_feature(cell: Cell, rule: str, scale: float) -> float:
+    """The step size at the start of the policy whose feature is `scale` times the state: the same policy, the parameter
+    being divided by it.
+    """
+    lqg = domain_of(cell)
+    policy = dataclasses.replace(lqg.policy(), features=_ScaledState(scale))
+    problem = Problem(ExactLQG(lqg), lqg.constants(), policy)
+    return float(take_step(problem, rule, np.array([[START / scale]]), np.ones((1, 1))).step_size[0])
+
+
 def trajectory(problem: Problem, rule: str, iterations: int) -> list[float]:
     """How far the parameter has moved from the start after each update with the exact gradient."""
     ascent, way = Ascent(problem, rule, np.array([[START]]), iterations, record_at=[0]), []
@@ -66,11 +93,29 @@ def trajectory(problem: Problem, rule: str, iterations: int) -> list[float]:
 # Iterations to the target
 
 
-def iterations(grid: Grid = GRID, start: float = START) -> dict[tuple[Cell, str], int]:
+def iterations(grid: Grid = GRID, start: float = START, truncated: bool = True) -> dict[tuple[Cell, str], int]:
     """Updates with the exact gradient to within 0.01 of the optimum, by cell and rule."""
     return {
-        (cell, rule): exact_iterations(table_of(cell, rule), start) for cell in grid for rule in ("sss_slc", "agss")
+        (cell, rule): exact_iterations(table_of(cell, rule, truncated), start)
+        for cell in grid
+        for rule in ("sss_slc", "agss")
     }
+
+
+def change_by_reading(restricted: dict, clipped: dict) -> pd.DataFrame:
+    """Of `iterations` in the two readings of the policy: a row per cell, clipped over restricted, of each rule's
+    iterations and of the ratio of AGSS's to the Lipschitz rule's.
+    """
+    rows = []
+    for cell in {cell for cell, _ in clipped}:
+        ratio = {rule: clipped[cell, rule] / restricted[cell, rule] for rule in ("sss_slc", "agss")}
+        both = {
+            "Lipschitz rule": ratio["sss_slc"],
+            "AGSS": ratio["agss"],
+            "AGSS / Lipschitz": ratio["agss"] / ratio["sss_slc"],
+        }
+        rows.append(dict(zip(("A", "gamma", "sigma"), cell, strict=True)) | both)
+    return pd.DataFrame(rows).sort_values(["A", "gamma", "sigma"], ignore_index=True)
 
 
 def slowest_over_fastest_constant_step(cell: Cell, factors: np.ndarray) -> tuple[float, dict[float, int]]:

@@ -83,11 +83,13 @@ def train_on(
     weights: Sequence[Weights],
     *,
     updates: int,
+    seed: int = 0,
     losses: Callable = closed_form_pave,
 ) -> list[NetworkCritic]:
     """Copies of the recorded first critic, each trained on to the same TD targets under its own weights.
 
-    `networks` is left as it is. The targets come from the recorded networks and stay fixed.
+    `networks` is left as it is. The targets come from the recorded networks and stay fixed. seed: of minibatches, noise
+    and probes, which all copies share.
     """
     linears = [layer for layer in networks.critics[0] if isinstance(layer, torch.nn.Linear)]
     sizes = [linears[0].in_features, *(layer.out_features for layer in linears)]
@@ -97,7 +99,7 @@ def train_on(
     data = transitions.states.float(), transitions.actions.float(), transitions.next_states.float()
     targets = td_targets(networks, environment, transitions)
     rate = published_settings("td3", environment).learning_rate
-    return fit(stack, weights, data, targets, updates=updates, learning_rate=rate, seed=0, losses=losses)
+    return fit(stack, weights, data, targets, updates=updates, learning_rate=rate, seed=seed, losses=losses)
 
 
 def halving_weight(weights: Sequence[float], losses: Sequence[float]) -> int:

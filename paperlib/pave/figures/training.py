@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogFormatter
 
 from paperlib.pave.engine.evaluation import Episode
 from paperlib.pave.figures.names import METHOD_COLOURS, method_name
@@ -50,13 +51,21 @@ def learning_curves(evaluations: pd.DataFrame, quantities: Mapping[str, str], *,
         part = evaluations[evaluations["algorithm"] == algorithm]
         for row, (quantity, label) in enumerate(quantities.items()):
             _curves(axes[row, column], part, quantity, styles)
-            axes[row, column].set_yscale("log" if quantity in log else "linear")
+            if quantity in log:
+                _log_axis(axes[row, column])
             axes[row, 0].set_ylabel(label)
         axes[0, column].set_title(algorithm.upper())
         axes[-1, column].set_xlabel("environment steps")
     handles = {line.get_label(): line for ax in axes.flat for line in ax.get_lines()}
     figure.legend(handles.values(), handles, loc="outside upper center", ncols=len(handles), frameon=False)
     return figure
+
+
+def _log_axis(axes: Axes) -> None:
+    """A logarithmic axis with plain numbers, between powers of ten only where there are few of these."""
+    axes.set_yscale("log")
+    for set_formatter in (axes.yaxis.set_major_formatter, axes.yaxis.set_minor_formatter):
+        set_formatter(LogFormatter(minor_thresholds=(2.0, 0.5)))
 
 
 def _curves(axes: Axes, part: pd.DataFrame, quantity: str, styles: Mapping[str, dict]) -> None:
@@ -88,13 +97,19 @@ def loss_terms(evaluations: pd.DataFrame) -> Figure:
     return figure
 
 
-def action_traces(episodes: Mapping[str, Sequence[Episode]], *, shown: int = 0) -> Figure:
+def action_traces(
+    episodes: Mapping[str, Sequence[Episode]], *, shown: int = 0, unit: str = "", per_run: int | None = None
+) -> Figure:
     """Left: the first action component of one episode of each method; right: the mean spectra over all episodes.
 
     Args:
         episodes: method to its episodes; those of equal index have the same start state.
         shown: index of the episode drawn on the left.
+        unit: of the action.
+        per_run: how many episodes each run has, which follow one another; the spectra then have 95 % bootstrap bands
+            over runs. None: the episodes are of one run.
     """
+    of_unit = f" ({unit})" if unit else ""
     styles = _styles(list(episodes))
     figure, axes = plt.subplot_mosaic(
         [[method, "spectra"] for method in styles], figsize=(11.0, 1.9 * len(styles) + 0.6)
@@ -108,13 +123,21 @@ def action_traces(episodes: Mapping[str, Sequence[Episode]], *, shown: int = 0) 
         score = smoothness(episode.environment_actions)
         trace.plot(episode.environment_actions[:, 0], color=style["color"], lw=1.2)
         trace.set_title(f"{style['label']}, smoothness score {score:.2f}", fontsize=11)
-        trace.set_ylabel("action")
-        frequencies, amplitudes = mean_spectrum(episodes[method])
-        axes["spectra"].plot(frequencies[1:], amplitudes[1:], color=style["color"], lw=1.4, label=style["label"])
+        trace.set_ylabel(f"action{of_unit}")
+        _spectrum(axes["spectra"], episodes[method], per_run or len(episodes[method]), style)
     trace.set_xlabel("step of the episode")
-    axes["spectra"].set(yscale="log", xlabel="frequency (cycles per step)", ylabel="mean amplitude")
+    axes["spectra"].set(yscale="log", xlabel="frequency (cycles per step)", ylabel=f"mean amplitude{of_unit}")
     axes["spectra"].legend(frameon=False)
     return figure
+
+
+def _spectrum(axes: Axes, episodes: Sequence[Episode], per_run: int, style: Mapping[str, str]) -> None:
+    frequencies, amplitudes = mean_spectrum(episodes)
+    axes.plot(frequencies[1:], amplitudes[1:], color=style["color"], lw=1.4, label=style["label"])
+    of_runs = [mean_spectrum(episodes[at : at + per_run])[1] for at in range(0, len(episodes), per_run)]
+    if len(of_runs) > 1:
+        band = curve_interval(of_runs, seed=0)
+        axes.fill_between(frequencies[1:], band["low"][1:], band["high"][1:], color=style["color"], alpha=0.2, lw=0)
 
 
 def mean_spectrum(episodes: Sequence[Episode]) -> tuple[np.ndarray, np.ndarray]:
