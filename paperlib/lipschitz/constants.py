@@ -171,7 +171,7 @@ def _positive_margin(mdp: MDPConstants, policy: PolicyConstants) -> np.ndarray:
     margin = contraction_margin(mdp, policy)
     if (margin > 0).all():
         return margin
-    remedy = policy._remedy(mdp, np.unravel_index(margin.argmin(), margin.shape))
+    remedy = policy._remedy(mdp, tuple(map(int, np.unravel_index(margin.argmin(), margin.shape))))
     raise NotAContraction(
         f"gamma K = {1 - margin.min():.6g} exceeds the admissible values below 1 by {-margin.min():.6g}: {remedy}"
     )
