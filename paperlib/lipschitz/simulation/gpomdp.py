@@ -16,7 +16,7 @@ RandomNumbers = tuple[State, np.ndarray]
 """Of R runs: initial states, coordinates (R, E), and standard normal noise (R, T, E)."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class SimulatedReturns:
     """Returns and gradients of a domain from simulated episodes; see `paperlib.lipschitz.simulation.ascent.Returns`.
 
