@@ -6,8 +6,8 @@ import math
 import numpy as np
 import pytest
 
+from paperlib.lipschitz.gradient_estimates import BASELINES
 from paperlib.lipschitz.simulation import compiled_rollouts
-from paperlib.lipschitz.simulation.compiled_rollouts import BASELINES
 from paperlib.lipschitz.simulation.domains import C2, LQG, MassSpringDamper, ShipSteering
 from paperlib.lipschitz.simulation.exact_lqg import ExactLQG
 from paperlib.lipschitz.simulation.gpomdp import SimulatedReturns, expected_return, gradient_estimate

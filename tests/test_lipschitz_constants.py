@@ -87,7 +87,40 @@ def test_impossible_constants_of_the_mdp_are_errors(changes):
         dataclasses.replace(MDP, **changes)
 
 
+@pytest.mark.parametrize("name", MDP.__dataclass_fields__)
+@pytest.mark.parametrize("value", ["0.3", [0.3, 0.4], np.nan, -0.1])
+def test_a_constant_of_the_mdp_is_one_number(name, value):
+    with pytest.raises(ValueError, match=name):
+        dataclasses.replace(MDP, **{name: value})
+
+
 @pytest.mark.parametrize("name", ["state", "parameters", "score_bound", "score_state_action", "score_parameters"])
 def test_impossible_constants_of_the_policy_are_errors(name):
     with pytest.raises(ValueError, match=name):
         dataclasses.replace(POLICY, **{name: [np.nan, 1.0]})
+
+
+@pytest.mark.parametrize("name", POLICY.__dataclass_fields__)
+def test_a_constant_of_the_policy_is_no_string(name):
+    with pytest.raises(ValueError, match=f"{name} must be a number"):
+        dataclasses.replace(POLICY, **{name: ["0.3", "0.4"]})
+
+
+@pytest.mark.parametrize("value", [[1.0, 2.0, 3.0], [1.0], 1.0])
+def test_constants_of_the_score_have_one_component_for_each_parameter(value):
+    with pytest.raises(ValueError, match="one component for each parameter: score_bound has 2"):
+        dataclasses.replace(POLICY, score_parameters=value)
+
+
+def test_batches_of_policies_that_do_not_fit_together_are_refused():
+    with pytest.raises(ValueError, match="batches of policies do not fit together"):
+        dataclasses.replace(POLICY, state=[0.1, 0.2], parameters=[0.1, 0.2, 0.3])
+    assert dataclasses.replace(POLICY, state=[0.1, 0.2]).state.shape == (2,)
+
+
+@pytest.mark.parametrize(
+    "function", [chain.contraction_margin, chain.gradient_lipschitz, chain.gradient_norm_lipschitz]
+)
+def test_policy_before_mdp_is_told_the_order(function):
+    with pytest.raises(TypeError, match="MDP's constants come first .* not a PolicyConstants and a MDPConstants"):
+        function(POLICY, MDP)

@@ -145,6 +145,12 @@ BAD = {
     "actions": ({"action_low": 3, "action_high": -3}, "lower limit"),
     "deviation": ({"standard_deviation": 0.0}, "standard_deviation"),
     "metric": ({"state_metric": np.ones((2, 2))}, "invertible"),
+    "infinite states": ({"state_high": (1, np.inf)}, "finite"),
+    "infinite actions": ({"action_high": np.inf}, "finite"),
+    "infinite deviation": ({"standard_deviation": np.inf}, "standard_deviation"),
+    "three limits of two states": ({"state_low": (-1, -1, -1)}, "state_low must be a number or have shape"),
+    "no cells": ({"cells": 0}, "cells"),
+    "half a cell": ({"cells": 0.5}, "cells"),
 }
 
 
@@ -155,6 +161,23 @@ def test_bad_input_is_named(case):
         dataclasses.replace(POLICIES["affine"], **changes)
     with pytest.raises(ValueError, match="features"):
         POLICIES["affine"].constants([1.0, 2.0])
+
+
+@pytest.mark.parametrize(
+    ("theta", "message"),
+    [
+        (1.0, "theta is a number, there are 3 features"),
+        ([1.0, 2.0], "theta has 2 components"),
+        ([1.0, np.nan, 0.0], "theta must be finite"),
+        ([[1.0, 2.0, np.inf]], "theta must be finite"),
+    ],
+)
+def test_parameters_that_are_none_are_named(theta, message):
+    policy = POLICIES["affine"]
+    with pytest.raises(ValueError, match=message):
+        policy.constants(theta)
+    with pytest.raises(ValueError, match=message):
+        policy.draw(theta, [0.0, 0.0], np.random.default_rng(0))
 
 
 @pytest.mark.parametrize("exponents", [[(0.5,)], [(1, -1)], [1, 2]])

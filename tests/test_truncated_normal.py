@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from paperlib.lipschitz.simulation import truncated_normal as restricted
+from paperlib.lipschitz import restricted_normal as restricted
+from paperlib.lipschitz.simulation import truncated_normal as compiled
 
 SIGMA, LOW, HIGH = 0.7, -1.0, 2.0
 MEANS = np.r_[np.linspace(-4, 5, 37), LOW, HIGH, 0.5]
@@ -43,22 +44,22 @@ def test_draws_inside_are_those_of_the_unrestricted_distribution():
 
 
 def test_the_compiled_forms_are_numpys():
-    table = restricted.offset_table(SIGMA, LOW, HIGH)
+    table = compiled.offset_table(SIGMA, LOW, HIGH)
     means = np.linspace(LOW - 11 * SIGMA, HIGH + 11 * SIGMA, 2003)
-    offsets = [restricted.compiled_offset(mean, SIGMA, LOW, HIGH, table) for mean in means]
+    offsets = [compiled.compiled_offset(mean, SIGMA, LOW, HIGH, table) for mean in means]
     np.testing.assert_allclose(offsets, restricted.mean_offset(means, SIGMA, LOW, HIGH), atol=1e-10 * SIGMA)
     generator = np.random.default_rng(1)
     means, z = np.r_[generator.uniform(-3, 4, 2000), -40.0, 60.0], 2 * generator.standard_normal(2002)
     outside = (means + SIGMA * z < LOW) | (means + SIGMA * z > HIGH)
     one_by_one = [
-        restricted.compiled_redraw(m, w, SIGMA, LOW, HIGH) for m, w in zip(means[outside], z[outside], strict=True)
+        compiled.compiled_redraw(m, w, SIGMA, LOW, HIGH) for m, w in zip(means[outside], z[outside], strict=True)
     ]
     np.testing.assert_allclose(one_by_one, restricted.draw(means, z, SIGMA, LOW, HIGH)[outside], atol=1e-9)
 
 
 @pytest.mark.parametrize("mean", [HIGH + 13 * SIGMA, LOW - 30 * SIGMA])
 def test_beyond_the_table_the_offset_is_the_tails(mean):
-    table = restricted.offset_table(SIGMA, LOW, HIGH)
+    table = compiled.offset_table(SIGMA, LOW, HIGH)
     exact = restricted.mean_offset(np.array(mean), SIGMA, LOW, HIGH)
-    found = restricted.compiled_offset(mean, SIGMA, LOW, HIGH, table)
+    found = compiled.compiled_offset(mean, SIGMA, LOW, HIGH, table)
     assert found == pytest.approx(float(exact), rel=1e-12)

@@ -26,12 +26,15 @@ class NotAContraction(ValueError):
 class MDPConstants:
     """Constants of a Lipschitz MDP (Assumption 1, Sections 2.1 and 2.2).
 
-    transition: L_P, of the transition model under the Kantorovich metric.
-    reward: L_R.
+    transition: L_P, of the transition model under the Kantorovich metric. For a deterministic one with next state
+        f(s, a) under Euclidean distances it is the larger of the largest slopes |df/ds|_2 and |df/da|_2, as the
+        distance of two state-action pairs is that of the states plus that of the actions (taxicab).
+    reward: L_R, under the same distance the larger of the largest slopes in the state and in the action.
     reward_bound: R, the largest absolute reward.
     discount: gamma, in [0, 1).
 
-    ValueError on a constant that is negative or not finite, or a discount outside [0, 1).
+    `linear_quadratic` has those of a linear system with quadratic reward. ValueError on a constant that is not one
+    number, negative or not finite, or a discount outside [0, 1).
     """
 
     transition: float
@@ -40,10 +43,50 @@ class MDPConstants:
     discount: float
 
     def __post_init__(self):
-        for name in ("transition", "reward", "reward_bound"):
+        for name in self.__dataclass_fields__:
+            if np.ndim(getattr(self, name)) > 0:
+                raise ValueError(f"{name} must be one number, is {getattr(self, name)!r}")
             _require_non_negative(name, getattr(self, name))
-        if not 0 <= self.discount < 1:
+        if not self.discount < 1:
             raise ValueError(f"discount is {self.discount}, must lie in [0, 1)")
+
+    @classmethod
+    def linear_quadratic(
+        cls,
+        A: ArrayLike,
+        B: ArrayLike,
+        Q: ArrayLike,
+        R: ArrayLike,
+        *,
+        state_limit: ArrayLike,
+        action_limit: ArrayLike,
+        discount: float,
+    ) -> MDPConstants:
+        """Those of s' = A s + B a + noise, r = -(s'Qs + a'Ra), with |s_j| <= state_limit_j, |a_k| <= action_limit_k.
+
+        A next state beyond a limit stays at the limit; noise, if any, depends on neither state nor action. Then
+        L_P = max(|A|_2, |B|_2), as the same noise moves both next states and limits bring them no farther apart;
+        L_R = 2 max(| |Q| l_s |_2, | |R| l_a |_2) and the reward bound l_s'|Q| l_s + l_a'|R| l_a, with l the limits, |Q|
+        entry by entry, and Q and R symmetrised: equal to the suprema where no entry is negative, else above them.
+
+        A, B, Q, R: shapes (n, n), (n, m), (n, n), (m, m). state_limit, action_limit: (n,), (m,), or one for all.
+        ValueError on other shapes, or limits that are not positive.
+        """
+        A, B, Q, R = (np.array(matrix, dtype=float) for matrix in (A, B, Q, R))
+        n, m = len(A), B.shape[-1]
+        for name, matrix, shape in (("A", A, (n, n)), ("B", B, (n, m)), ("Q", Q, (n, n)), ("R", R, (m, m))):
+            if matrix.shape != shape:
+                raise ValueError(f"{name} must have shape {shape}, has {matrix.shape}")
+        limits = np.broadcast_to(state_limit, n), np.broadcast_to(action_limit, m)
+        if not all((limit > 0).all() for limit in limits):
+            raise ValueError("limits must be positive")
+        slopes = [np.abs(C + C.T) / 2 @ limit for C, limit in zip((Q, R), limits, strict=True)]
+        return cls(
+            transition=float(max(np.linalg.norm(A, 2), np.linalg.norm(B, 2))),
+            reward=float(2 * max(np.linalg.norm(slope) for slope in slopes)),
+            reward_bound=float(sum(limit @ slope for limit, slope in zip(limits, slopes, strict=True))),
+            discount=discount,
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,7 +101,8 @@ class PolicyConstants:
     score_state_action: L^i_{grad log pi^theta}, of the score over states and actions, shape (..., d).
     score_parameters: L^i_{grad log pi}(theta), of the score over parameters, shape (..., d).
 
-    ValueError on a constant that is negative or not finite.
+    ValueError on a constant that is no number, negative or not finite, and where those of the score have unequal
+    numbers of components or the batches do not fit together.
     """
 
     state: np.ndarray
@@ -69,9 +113,19 @@ class PolicyConstants:
 
     def __post_init__(self):
         for name in self.__dataclass_fields__:
-            value = np.asarray(getattr(self, name), dtype=float)
-            _require_non_negative(name, value)
-            object.__setattr__(self, name, value)
+            object.__setattr__(self, name, _require_non_negative(name, getattr(self, name)))
+        self._require_fitting_shapes()
+
+    def _require_fitting_shapes(self) -> None:
+        shapes = {name: getattr(self, name).shape for name in self.__dataclass_fields__}
+        components = {name: shape[-1:] for name, shape in shapes.items() if name.startswith("score")}
+        if () in components.values() or len(set(components.values())) > 1:
+            sizes = ", ".join(f"{name} has {shape[0] if shape else 'none'}" for name, shape in components.items())
+            raise ValueError(f"one component for each parameter: {sizes}")
+        try:
+            np.broadcast_shapes(*(shape[:-1] if name in components else shape for name, shape in shapes.items()))
+        except ValueError:
+            raise ValueError(f"the batches of policies do not fit together: {shapes}") from None
 
     def closed_loop(self, mdp: MDPConstants) -> np.ndarray:
         """K, of the closed-loop kernel P^pi over states under the Kantorovich metric: at most L_P (1 + L_pi)."""
@@ -93,14 +147,22 @@ class PolicyConstants:
         )
 
 
-def _require_non_negative(name: str, value: ArrayLike) -> None:
+def _require_non_negative(name: str, value: ArrayLike) -> np.ndarray:
+    if np.asarray(value).dtype.kind in "US":
+        raise ValueError(f"{name} must be a number, is {value!r}")
     value = np.asarray(value, dtype=float)
     if not (np.isfinite(value).all() and (value >= 0).all()):
         raise ValueError(f"{name} must be finite and not negative, is {value}")
+    return value
 
 
 def contraction_margin(mdp: MDPConstants, policy: PolicyConstants) -> np.ndarray:
     """1 - gamma K, with K = L_P (1 + L_{pi^theta}) the condition of Lemma 1; shape (...). May be negative."""
+    if not (isinstance(mdp, MDPConstants) and isinstance(policy, PolicyConstants)):
+        raise TypeError(
+            "the MDP's constants come first and the policy's second, "
+            f"not a {type(mdp).__name__} and a {type(policy).__name__}"
+        )
     return 1.0 - mdp.discount * policy.closed_loop(mdp)
 
 
@@ -151,7 +213,7 @@ def joint_lipschitz(mdp: MDPConstants, policy: PolicyConstants) -> np.ndarray:
 
     NotAContraction without a positive margin.
     """
-    return policy.parameters * _growth(mdp, policy)
+    return _growth(mdp, policy) * policy.parameters
 
 
 def return_lipschitz(mdp: MDPConstants, policy: PolicyConstants) -> np.ndarray:

@@ -65,11 +65,13 @@ class GaussianRule:
     def __call__(
         self, mdp: MDPConstants, policy: GaussianPolicy, gradient: np.ndarray, lipschitz: np.ndarray
     ) -> StepSize:
+        if policy.action_dimension > 1:
+            raise ValueError(f"equation (23) is for one action, the policy has {policy.action_dimension}")
         return agss(
             gradient,
             discount=mdp.discount,
             standard_deviation=policy.standard_deviation,
-            action_volume=policy.action_high - policy.action_low,
+            action_volume=np.subtract(policy.action_high, policy.action_low).item(),
             reward_bound=mdp.reward_bound,
             feature_bound=policy.largest_feature,
         )

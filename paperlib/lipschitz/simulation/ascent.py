@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 
 from paperlib.lipschitz.constants import MDPConstants, PolicyConstants, contraction_margin, gradient_lipschitz
+from paperlib.lipschitz.gradient_estimates import Estimate
 from paperlib.lipschitz.policies import GaussianPolicy
 from paperlib.lipschitz.rules import RULES
 from paperlib.lipschitz.step_sizes import mss_mlc, sss_mlc
@@ -22,13 +23,6 @@ from paperlib.repro import sealed_file
 from paperlib.repro.code_revision import code_revision
 
 CHECKPOINT_FILE = "ascent.npz"
-
-
-class Estimate(NamedTuple):
-    """Of R runs: gradient of the return (R, d) and return (R,), estimated or exact."""
-
-    gradient: np.ndarray
-    score: np.ndarray
 
 
 class Returns(Protocol):

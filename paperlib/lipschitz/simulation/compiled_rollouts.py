@@ -14,18 +14,12 @@ from functools import cache
 import numpy as np
 from numba import njit
 
-from paperlib.lipschitz.simulation.ascent import Estimate
+from paperlib.lipschitz.gradient_estimates import BASELINES, Estimate
 from paperlib.lipschitz.simulation.domains import LQG, Domain, MassSpringDamper, ShipSteering, State
 from paperlib.lipschitz.simulation.truncated_normal import compiled_redraw, offset_table, subtract_offsets
 
 _compile = njit(fastmath={"reassoc", "contract"}, error_model="numpy", nogil=True)
 """Sums may be taken in any order, as NumPy does; not a number and infinities keep their meaning."""
-
-
-BASELINES = ("none", "own", "leave_one_out")
-"""What is subtracted from rewards: nothing, the variance-optimal baseline of all episodes (which biases the estimate),
-or for each episode that of the others (which does not).
-"""
 
 
 @_compile

@@ -18,9 +18,9 @@ from functools import cached_property
 import numpy as np
 from scipy.linalg import expm, solve_discrete_lyapunov
 
+from paperlib.lipschitz import restricted_normal
 from paperlib.lipschitz.constants import MDPConstants
 from paperlib.lipschitz.policies import GaussianPolicy, PolynomialFeatures, RadialFeatures, SeparableFeatures
-from paperlib.lipschitz.simulation import truncated_normal
 
 State = tuple[np.ndarray, ...]
 
@@ -76,8 +76,8 @@ class Domain(ABC):
         if not self.truncated:
             return self.applied(mean + sigma * z), np.broadcast_to(z / sigma, np.broadcast(mean, z).shape)
         limits = sigma, self.action_low, self.action_high
-        action = truncated_normal.draw(mean, z, *limits)
-        return action, (action - mean - truncated_normal.mean_offset(mean, *limits)) / sigma**2
+        action = restricted_normal.draw(mean, z, *limits)
+        return action, (action - mean - restricted_normal.mean_offset(mean, *limits)) / sigma**2
 
     def step(self, state: State, action: np.ndarray) -> State:
         """The next state for admissible actions."""

@@ -12,9 +12,9 @@ from numpy.polynomial import chebyshev
 from scipy.optimize import brentq
 from scipy.stats import norm
 
-from paperlib.lipschitz.simulation.ascent import Estimate
+from paperlib.lipschitz.gradient_estimates import Estimate
+from paperlib.lipschitz.restricted_normal import mean_offset
 from paperlib.lipschitz.simulation.domains import LQG
-from paperlib.lipschitz.simulation.truncated_normal import mean_offset
 
 _POINTS = 40  # of the value function
 _NODES = 48  # of each piece of an integral

@@ -8,9 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from paperlib.lipschitz.gradient_estimates import BASELINES, Estimate, covariance
 from paperlib.lipschitz.simulation import compiled_rollouts
-from paperlib.lipschitz.simulation.ascent import Estimate
-from paperlib.lipschitz.simulation.compiled_rollouts import BASELINES
 from paperlib.lipschitz.simulation.domains import Domain, State
 
 RandomNumbers = tuple[State, np.ndarray]
@@ -107,23 +106,10 @@ def gradient_estimate(
         score += weight * reward.mean(axis=1)
         for i, (total, phi_i) in enumerate(zip(scores, phi, strict=True)):
             total += score_per_feature * phi_i
-            gradient[:, i] += weight * _covariance(total, reward, baseline)
+            gradient[:, i] += weight * covariance(total, reward, baseline)
         state = domain.step(state, action)
         weight *= domain.discount
     return Estimate(gradient, score)
-
-
-def _covariance(total: np.ndarray, reward: np.ndarray, baseline: str) -> np.ndarray:
-    """E[S (r - b)] over episodes: shape (R,)."""
-    product = np.einsum("re,re->r", total, reward)
-    if baseline != "none":
-        squared = total * total
-        weighted, size = (x.sum(axis=1, keepdims=True) for x in (squared * reward, squared))
-        if baseline == "leave_one_out":
-            weighted, size = weighted - squared * reward, size - squared
-        best = np.divide(weighted, size, out=np.zeros_like(size), where=size > 0)
-        product -= (best * total).sum(axis=1)
-    return product / reward.shape[1]
 
 
 def expected_return(domain: Domain, theta: np.ndarray, start: State, noise: np.ndarray) -> np.ndarray:

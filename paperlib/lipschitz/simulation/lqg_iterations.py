@@ -14,8 +14,9 @@ import numpy as np
 from numba import njit
 from numpy.polynomial import chebyshev
 
+from paperlib.lipschitz.gradient_estimates import BASELINES
 from paperlib.lipschitz.simulation.ascent import Problem, take_step
-from paperlib.lipschitz.simulation.compiled_rollouts import BASELINES, kernel, one_gradient
+from paperlib.lipschitz.simulation.compiled_rollouts import kernel, one_gradient
 from paperlib.lipschitz.simulation.domains import LQG
 from paperlib.lipschitz.simulation.exact_lqg import ExactLQG
 
