@@ -61,6 +61,11 @@ MUTATIONS = {
         WITH_GEOMETRY,
         runs_of({c: of | {"smoothness": -of["smoothness"]} for c, of in GEOMETRY.items()}),
     ),
+    "geometry.smoothness_goes_with.temporal_coherence": (
+        lambda r: geometry.goes_with_smoothness(r, "cosine_mean"),
+        runs_of({c: of | {"cosine_mean": 1 - of["smoothness"]} for c, of in GEOMETRY.items()}),
+        runs_of({c: of | {"cosine_mean": of["smoothness"]} for c, of in GEOMETRY.items()}),
+    ),
     "geometry.pave_mostly_concave.ant": (
         lambda r: geometry.mean_of(td3(r, "negative_definite_rate"), "ant", "pave"),
         WITH_GEOMETRY,

@@ -1,4 +1,4 @@
-"""The figures of notebook 08: surfaces, how a grid makes their teeth, what smoothness goes with."""
+"""The figures of notebook 08: surfaces, how a grid makes their teeth, growth during training."""
 
 from __future__ import annotations
 
@@ -71,6 +71,7 @@ def heat_maps(
             panel.set(title=f"{method_name(method)}, {title}", xlim=sweep.state, ylim=sweep.action)
             panel.set_xlabel(labels[title][0])
             panel.grid(visible=False)
+            panel.locator_params(axis="x", nbins=5)
         line[0].set_ylabel(labels[title][1])
     figure.colorbar(shown, ax=axes, label=f"{HEIGHT}, clipped", shrink=0.8)
     handle = plt.Line2D([], [], color="0.5", ls="--", label="what the method's own policy does")
@@ -109,21 +110,6 @@ def aliasing_figure(
     rough.set_xticks(GRIDS, [str(points) for points in GRIDS])
     rough.minorticks_off()
     rough.legend(loc="lower right")
-    budget_label(figure, budget)
-    return figure
-
-
-def goes_with_figure(table: pd.DataFrame, measures: Mapping[str, str], budget: str) -> Figure:
-    """Smoothness against each measure, a dot per run in its method's colour; measures: column to label."""
-    figure, axes = plt.subplots(1, len(measures), figsize=(3.6 * len(measures), 4.0), sharey=True)
-    for panel, (measure, label) in zip(axes, measures.items(), strict=True):
-        for method, part in table.groupby("method", sort=False):
-            panel.plot(part[measure], part["smoothness"], "o", color=METHOD_COLOURS[method], label=method_name(method))
-        panel.set_xlabel(label)
-        panel.locator_params(axis="x", nbins=5)
-    axes[0].set_ylabel("smoothness score")
-    handles, names = axes[0].get_legend_handles_labels()
-    figure.legend(handles, names, loc="outside upper center", ncols=len(names), frameon=False)
     budget_label(figure, budget)
     return figure
 

@@ -14,8 +14,7 @@ import pandas as pd
 from scipy.stats import norm, spearmanr
 
 from paperlib.notebooks.shared.outcomes import count
-from paperlib.notebooks.shared.scores import ACTOR_SIDE, Scores, of_cells, ratio
-from paperlib.pave.records.printed_tables import ENVIRONMENTS, METHODS
+from paperlib.notebooks.shared.scores import ACTOR_SIDE, Scores, complete_settings, of_cells, ratio
 from paperlib.pave.records.scores import RecordedRuns, where_recorded
 
 TD3 = "td3"
@@ -36,10 +35,7 @@ def goes_with_smoothness(runs: RecordedRuns, measure: str) -> dict[str, float]:
     """{mean, low, high} of Spearman's correlation between a measure at actions as trained and smoothness over the runs
     of all methods of an environment and algorithm, averaged over those that are recorded.
     """
-    settings = [[(e, a, m) for m in METHODS] for e in ENVIRONMENTS for a in ("td3", "sac")]
-    complete = [cells for cells in settings if all(runs.has(*cell) for cell in cells)]
-    if not complete:
-        runs.require(cell for cells in settings for cell in cells)
+    complete = complete_settings(runs)
     return _rank_correlation([(_scores(runs, c, measure), _scores(runs, c, "smoothness")) for c in complete])
 
 
@@ -104,15 +100,3 @@ def falls(scores: Scores, steps: Mapping[str, list[int]], method: str = "pave") 
         return [bool(np.mean(later) >= np.mean(earlier)) for earlier, later in pairwise(of_cells(scores, cells))]
 
     return count(itertools.chain.from_iterable(of or [] for of in where_recorded(steps, rises).values()))
-
-
-# Runs of one environment and algorithm
-
-
-def run_table(runs: RecordedRuns, environment: str, algorithm: str, measures: Iterable[str]) -> pd.DataFrame:
-    """A row per run: method, smoothness and measures at actions as trained."""
-    parts = []
-    for method in METHODS:
-        scores = {q: runs.scores(environment, algorithm, method, q, "scaled") for q in ("smoothness", *measures)}
-        parts.append(pd.DataFrame(scores).assign(method=method))
-    return pd.concat(parts, ignore_index=True)

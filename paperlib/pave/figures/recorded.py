@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -133,4 +134,19 @@ def geometry_figure(runs: RecordedRuns, environment: str, algorithm: str) -> Fig
     figure.legend(handles=handles, loc="outside upper center", ncols=2, frameon=False)
     label = f"{environment_name(environment)}, {algorithm.upper()}, published budget, {len(runs.seeds)} runs as dots"
     budget_label(figure, f"{label}, 95 % intervals of their means")
+    return figure
+
+
+def against_smoothness_figure(table: pd.DataFrame, measures: Mapping[str, str], budget: str) -> Figure:
+    """Smoothness against each measure, a dot per run in its method's colour; measures: column to label."""
+    figure, axes = plt.subplots(1, len(measures), figsize=(3.6 * len(measures), 4.0), sharey=True)
+    for panel, (measure, label) in zip(axes, measures.items(), strict=True):
+        for method, part in table.groupby("method", sort=False):
+            panel.plot(part[measure], part["smoothness"], "o", color=METHOD_COLOURS[method], label=method_name(method))
+        panel.set_xlabel(label)
+        panel.locator_params(axis="x", nbins=5)
+    axes[0].set_ylabel("smoothness score")
+    handles, names = axes[0].get_legend_handles_labels()
+    figure.legend(handles, names, loc="outside upper center", ncols=len(names), frameon=False)
+    budget_label(figure, budget)
     return figure
