@@ -196,7 +196,7 @@ def test_the_smoothest_average_is_sought_among_those_that_keep_the_return():
 
 def networks_and_episode(steps=40):
     """A policy that is steep in one coordinate of the state, a concave critic, and states that drift."""
-    actor, critic = torch.nn.Sequential(torch.nn.Linear(3, 1)), torch.nn.Sequential()
+    actor = torch.nn.Sequential(torch.nn.Linear(3, 1))
     actor[0].weight.data, actor[0].bias.data = torch.tensor([[0.5, 0.0, 0.0]]), torch.zeros(1)
 
     class Concave(torch.nn.Module):
@@ -207,9 +207,8 @@ def networks_and_episode(steps=40):
         def forward(self, x):
             return self.size * (-2 * x[:, 3:] ** 2 + 3 * x[:, :1] * x[:, 3:])
 
-    critic = torch.nn.Sequential(Concave())
     states = np.cumsum(np.random.default_rng(0).normal(0, 0.1, (steps, 3)), axis=0).astype(np.float32)
-    networks = TrainedNetworks(actor, (critic,), 1, {})
+    networks = TrainedNetworks(actor, (torch.nn.Sequential(Concave()),), 1, {})
     actions = networks.act(torch.as_tensor(states)).numpy()
     return networks, [Episode(states, actions, 2 * actions, np.zeros(steps))]
 

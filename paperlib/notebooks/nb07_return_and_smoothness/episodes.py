@@ -10,7 +10,7 @@ import torch
 from scipy.stats import spearmanr
 
 from paperlib.pave.engine.checkpoints import TrainedNetworks
-from paperlib.pave.engine.evaluation import Episode, play_episodes, policy_jacobian, visited_geometry
+from paperlib.pave.engine.evaluation import Episode, episode_table, play_episodes, policy_jacobian, visited_geometry
 from paperlib.pave.smoothness import (
     AveragedActions,
     action_difference,
@@ -39,9 +39,8 @@ def play(act: Callable[[torch.Tensor], torch.Tensor], episodes: int) -> list[Epi
 
 def measured(episodes: Sequence[Episode]) -> pd.DataFrame:
     """A row per episode: its return and every measure of users."""
-    return pd.DataFrame(
-        [{"return": float(e.rewards.sum())} | {name: of(e) for name, of in USERS_MEASURES.items()} for e in episodes]
-    )
+    measures = [{name: of(e) for name, of in USERS_MEASURES.items()} for e in episodes]
+    return pd.concat([episode_table(episodes)[["return"]], pd.DataFrame(measures)], axis=1)
 
 
 def averaged(networks: TrainedNetworks, weights: Sequence[float], episodes: int) -> pd.DataFrame:

@@ -214,10 +214,14 @@ def curvature_rather_than_mixed_hessian(runs: RecordedRuns) -> dict[str, float]:
     for cells in complete_settings(runs):
         table = run_table(runs, cells, ("curvature_median", "mixed_hessian_sup"))
         x, y, smooth = -table["curvature_median"], table["mixed_hessian_sup"], table["smoothness"]
-        between, one, two = (spearmanr(*pair).statistic for pair in ((x, y), (x, smooth), (y, smooth)))
+        found = [spearmanr(*pair).statistic for pair in ((x, y), (x, smooth), (y, smooth))]
+        between, one, two = np.clip(found, -_ALMOST_ONE, _ALMOST_ONE)
         squared = (one**2 + two**2) / 2
         f = min((1 - between) / (2 * (1 - squared)), 1.0)
         differences.append(np.arctanh(one) - np.arctanh(two))
         variances.append(2 * (1 - between) * (1 - f * squared) / (1 - squared) / (len(table) - 3))
     mean, half = np.mean(differences), norm.ppf(0.975) * np.sqrt(np.sum(variances)) / len(variances)
     return {"mean": float(mean), "low": float(mean - half), "high": float(mean + half)}
+
+
+_ALMOST_ONE = 0.999  # a correlation of one has no z

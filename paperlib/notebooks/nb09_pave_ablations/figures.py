@@ -58,7 +58,7 @@ def effects_figure(effects: pd.DataFrame) -> Figure:
         part = effects[effects["measure"] == measure]
         names = list(dict.fromkeys(part["effect"]))
         for k, (source, of) in enumerate(part.groupby("source", sort=False)):
-            width = np.nan_to_num([of["mean"] - of["low"], of["high"] - of["mean"]])
+            width = None if source == "printed" else [of["mean"] - of["low"], of["high"] - of["mean"]]
             places = np.arange(len(of)) + 0.2 * k
             marker = {"fmt": "D", "mfc": "none", "color": "0.3"} if source == "printed" else {"fmt": "o"}
             panel.errorbar(of["mean"], places, xerr=width, capsize=3, label=_title(source), **marker)
@@ -73,11 +73,14 @@ def effects_figure(effects: pd.DataFrame) -> Figure:
 
 
 def noise_figure(episodes: pd.DataFrame, budget: str) -> Figure:
-    """Return and smoothness against the size of the observation noise, means with 95 % intervals over episodes."""
+    """Change of the return and smoothness against the size of the observation noise, means with 95 % intervals over
+    episodes.
+    """
     figure, axes = plt.subplots(1, 2, figsize=(10.0, 4.0))
     named = episodes.assign(method=episodes["method"].map(method_name))
     palette = {method_name(method): colour for method, colour in METHOD_COLOURS.items()}
-    for panel, measure in zip(axes, ("return", "smoothness"), strict=True):
+    labels = {"change": "return minus that of Base\nwithout noise, same start", "smoothness": "smoothness score"}
+    for panel, (measure, label) in zip(axes, labels.items(), strict=True):
         sns.lineplot(
             named,
             x="noise",
@@ -89,8 +92,7 @@ def noise_figure(episodes: pd.DataFrame, budget: str) -> Figure:
             ax=panel,
             legend=measure == "smoothness",
         )
-        panel.set(xlabel="noise, standard deviations of the state under Base")
-    axes[1].set_ylabel("smoothness score")
+        panel.set(xlabel="noise, standard deviations of the state under Base", ylabel=label)
     axes[1].legend(title="", loc="upper left")
     budget_label(figure, budget)
     return figure

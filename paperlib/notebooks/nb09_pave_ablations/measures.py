@@ -155,7 +155,10 @@ NOISE_SIZES = (0.0, 0.01, 0.05, 0.1)
 def under_observation_noise(
     networks: Mapping[str, TrainedNetworks], environment: str, episodes: int, seed: int = 0
 ) -> pd.DataFrame:
-    """Return and smoothness of policies that see s + U(-k, k) std(s under Base): rows by method, k and episode."""
+    """Return and smoothness of policies that see s + U(-k, k) std(s under Base): rows by method, k and episode.
+
+    change: of the return against that of Base without noise from the same start.
+    """
     starts = [range(1000, 1000 + episodes)]
     calm = play_episodes(networks["base"].act, environment, starts, backend="gymnasium")[0]
     spread = torch.as_tensor(np.concatenate([e.observations for e in calm]).std(axis=0), dtype=torch.float32)
@@ -164,7 +167,8 @@ def under_observation_noise(
         for size in NOISE_SIZES:
             act = _noisy(of.act, size * spread, seed)
             played = play_episodes(act, environment, starts, backend="gymnasium")[0]
-            parts.append(episode_table(played).assign(method=method, noise=size))
+            change = [float((e.rewards - c.rewards).sum()) for e, c in zip(played, calm, strict=True)]
+            parts.append(episode_table(played).assign(method=method, noise=size, change=change))
     return pd.concat(parts, ignore_index=True)
 
 
