@@ -17,21 +17,22 @@ AVERAGED = {"color": METHOD_COLOURS["base"], "mfc": "white", "marker": "o", "ms"
 
 
 def averaging_figure(table: pd.DataFrame, own: pd.DataFrame, chosen: pd.Series, budget: str) -> Figure:
-    """Left: return against smoothness of Base with averaged actions by weight, and of Base and PAVE; right: every
+    """Left: return, less Base's, against smoothness of Base with averaged actions by weight, and of PAVE; right: every
     measure over Base's.
 
     table: of `averaged`; own: means of `measured` by method; chosen: the row of `table` that the right panel shows.
     """
     figure, (trade, ratios) = plt.subplots(1, 2, figsize=(12.0, 4.2))
-    trade.plot(
-        table["published score"], table["return"], "-", label="Base, averaged (weight of the new action)", **AVERAGED
-    )
-    for row in table.itertuples():
-        trade.annotate(f"{row.weight:g}", (row[3], row[2]), xytext=(6, -4), textcoords="offset points", fontsize=8)
-    for method in own.index:
-        at = own.loc[method, ["published score", "return"]]
+    change = table["return"] - own.loc["base", "return"]
+    label = "Base, averaged (weight of the new action)"
+    trade.plot(table["published score"], change, "-", label=label, **AVERAGED)
+    for weight, *at in zip(table["weight"], table["published score"], change, strict=True):
+        trade.annotate(f"{weight:g}", at, xytext=(5, 6), textcoords="offset points", fontsize=8)
+    for method, of in own.iterrows():
+        at = of["published score"], of["return"] - own.loc["base", "return"]
         trade.plot(*at, "D", color=METHOD_COLOURS[method], ms=9, label=method_name(method))
-    trade.set(xlabel="smoothness score", ylabel="return")
+    trade.set_yscale("symlog", linthresh=1)
+    trade.set(xlabel="smoothness score", ylabel="return minus Base's")
     names, over = list(USERS_MEASURES), own.loc["base", list(USERS_MEASURES)]
     places = np.arange(len(names))
     ratios.plot(own.loc["pave", names] / over, places, "D", color=METHOD_COLOURS["pave"], ms=9)
@@ -51,8 +52,8 @@ def chain_figure(tables: Mapping[str, pd.DataFrame], budget: str) -> Figure:
     """
     links = {
         ("greedy", "actor"): (
-            r"$\|H_{aa}^{-1}H_{as}\|$, the greedy policy",
-            r"$\|\partial\pi/\partial s\|$, the trained one",
+            r"$\|H_{aa}^{-1}H_{as}\|$, greedy policy",
+            r"$\|\partial\pi/\partial s\|$, trained policy",
         ),
         ("actor", "followed"): (r"$\|\partial\pi/\partial s\|$", r"$|\Delta a|\,/\,\|\Delta s\|$"),
         ("bound", "change"): (r"$\|H_{sa}\|/\mu$", r"$|\Delta a|$"),

@@ -32,13 +32,13 @@ def tables_figure(runs: RecordedRuns, printed: pd.DataFrame, measure: str, label
     tall = [rows[name] * heights[name] for name in rows]
     figure = plt.figure(figsize=(14.0, sum(tall) + 0.8))
     for part, name in zip(np.atleast_1d(figure.subfigures(len(rows), 1, height_ratios=tall)), rows, strict=True):
-        columns = min(len(parts[name]), PANELS_PER_ROW)
+        columns = min(max(len(parts[name]), 3), PANELS_PER_ROW)
         panels = part.subplots(rows[name], columns, squeeze=False)
         for panel in panels.flat[len(parts[name]) :]:
             panel.set_axis_off()
         for panel, cell in zip(panels.flat, parts[name], strict=False):
             _panel(panel, runs, printed, cell, measure, small=name == "printed")
-        panels[0, 0].set_ylabel(label)
+        panels[0, 0].set_ylabel(label, fontsize=8 if name == "printed" else None)
         if name == "printed":
             part.suptitle("printed only, not run at this budget", fontsize=10, color="0.4")
     handles = [
