@@ -32,6 +32,7 @@ def averaging_figure(table: pd.DataFrame, own: pd.DataFrame, chosen: pd.Series, 
         at = of["published score"], of["return"] - own.loc["base", "return"]
         trade.plot(*at, "D", color=METHOD_COLOURS[method], ms=9, label=method_name(method))
     trade.set_yscale("symlog", linthresh=1)
+    trade.set_yticks([0, -1, -10, -100], ["0", "-1", "-10", "-100"])
     trade.set(xlabel="smoothness score", ylabel="return minus Base's")
     names, over = list(USERS_MEASURES), own.loc["base", list(USERS_MEASURES)]
     places = np.arange(len(names))
