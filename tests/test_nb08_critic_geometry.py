@@ -9,6 +9,8 @@ import torch
 from made_runs import SEEDS, assert_turned, both, record, runs_of, td3, verdict
 
 from paperlib.notebooks.nb08_critic_geometry import measures as geometry
+from paperlib.notebooks.nb08_critic_geometry import surfaces
+from paperlib.notebooks.nb08_critic_geometry.figures import policy_line
 from paperlib.notebooks.shared.scores import RecordedDuringTraining, beside_print, over_lowest, ratio
 from paperlib.pave.engine.checkpoints import TrainedNetworks, networks_to_bytes
 from paperlib.pave.engine.evaluation import UNDEFINED
@@ -58,6 +60,11 @@ MUTATIONS = {
         lambda r: geometry.goes_with_smoothness(r, "mixed_hessian_sup"),
         WITH_GEOMETRY,
         runs_of({c: of | {"smoothness": -of["smoothness"]} for c, of in GEOMETRY.items()}),
+    ),
+    "geometry.smoothness_goes_with.temporal_coherence": (
+        lambda r: geometry.goes_with_smoothness(r, "cosine_mean"),
+        runs_of({c: of | {"cosine_mean": 1 - of["smoothness"]} for c, of in GEOMETRY.items()}),
+        runs_of({c: of | {"cosine_mean": of["smoothness"]} for c, of in GEOMETRY.items()}),
     ),
     "geometry.pave_mostly_concave.ant": (
         lambda r: geometry.mean_of(td3(r, "negative_definite_rate"), "ant", "pave"),
@@ -132,12 +139,15 @@ def test_steps_between_which_a_rate_falls_are_failures():
     assert geometry.falls(rate, {"a": [1, 2], "b": [1, 9]}) == {"cases": 2, "failures": 1}
 
 
+SQUARE = surfaces.Sweep((0.0, 5.0), (0.0, 5.0), None)
+
+
 def test_surfaces_are_compared_as_the_claims_say():
     hill = np.add.outer(np.arange(6.0), np.zeros(6)) + 1
     jagged = hill + 3 * (np.indices((6, 6)).sum(axis=0) % 2)
     of = {"base": jagged, "caps": jagged, "grad": jagged, "asap": 5 * jagged, "pave": 0.1 * hill + 0.01 * jagged}
-    measures = {m: {"height": height.mean(), "roughness": geometry.roughness(height)} for m, height in of.items()}
-    found = geometry.surface_claims(measures)
+    measures = {m: {"height": h.mean(), "roughness": surfaces.roughness(h, SQUARE)} for m, h in of.items()}
+    found = surfaces.surface_claims(measures)
     words = {claim: verdict(f"surfaces.{claim}.lunar", measured) for claim, measured in found.items()}
     assert words == {
         "pave_lowest": "holds",
@@ -145,13 +155,14 @@ def test_surfaces_are_compared_as_the_claims_say():
         "others_jagged": "holds",
         "others_alike": "does not hold",
     }  # ASAP's is five times as high
-    assert geometry.roughness(hill) == pytest.approx(0.0, abs=1e-12)
+    assert surfaces.roughness(hill, SQUARE) == pytest.approx(0.0, abs=1e-12)
 
 
 def test_roughness_of_a_parabola_is_its_laplacian_on_any_grid():
+    sweep = surfaces.Sweep((-1.0, 1.0), (-1.5, 1.5), None)
     for points in (20, 80):
-        state, action = np.meshgrid(np.linspace(-1, 1, points), np.linspace(-1.5, 1.5, points), indexing="ij")
-        assert geometry.roughness(3 * state**2 + 0.5 * action**2) == pytest.approx(7.0)
+        state, action = np.meshgrid(*surfaces.axes_of(sweep, points), indexing="ij")
+        assert surfaces.roughness(3 * state**2 + 0.5 * action**2, sweep) == pytest.approx(7.0)
 
 
 class Wave(torch.nn.Module):
@@ -165,12 +176,60 @@ class Wave(torch.nn.Module):
         return (states * (2 * actions + torch.sin(self.k * actions) / self.k)).sum(dim=1)
 
 
+ORIGIN = surfaces.coordinate_sweep(*(torch.zeros(1, dtype=torch.float64),) * 2, (0, 0))
+
+
 def test_a_surface_is_refined_until_its_roughness_stays():
-    at = torch.zeros(1, dtype=torch.float64)
-    slow, fast = (geometry.surface_measures(Wave(k), at, at, (0, 0)) for k in (5.0, 60.0))
-    assert slow["points"] == 100 and slow["roughness"] == pytest.approx(slow["published_roughness"], rel=0.05)
-    assert fast["points"] > 100 and fast["roughness"] == pytest.approx(60.0**2 * 2 / np.pi, rel=0.05)
-    assert fast["published_roughness"] < 0.8 * fast["roughness"]  # 50 points are two a wave
+    slow, fast = (surfaces.refinement(Wave(k), ORIGIN)[0] for k in (5.0, 60.0))
+    assert list(slow["points"]) == [50, 100] and slow["change"].iloc[-1] <= surfaces.CONVERGED
+    assert fast["points"].iloc[-1] > 100 and fast["roughness"].iloc[-1] == pytest.approx(60.0**2 * 2 / np.pi, rel=0.05)
+    assert fast["roughness"][0] < 0.8 * fast["roughness"].iloc[-1]  # 50 points are two a wave
+
+
+def test_a_surface_that_no_grid_resolves_has_no_roughness_and_decides_nothing_about_it(monkeypatch):
+    monkeypatch.setattr(surfaces, "GRIDS_OF_CLAIMS", (50, 100))
+    measured = dict.fromkeys(METHODS, surfaces.surface_measures(Wave(60.0), ORIGIN))
+    assert measured["base"]["roughness"] is None
+    found = surfaces.surface_claims(measured)
+    assert verdict("surfaces.pave_smoothest.lunar", found["pave_smoothest"]) == "not run at this profile"
+    assert verdict("surfaces.others_jagged.lunar", found["others_jagged"]) == "not run at this profile"
+    assert verdict("surfaces.pave_lowest.lunar", found["pave_lowest"]) == "holds"
+
+
+def ridge(points, slope=0.3, width=0.01):
+    """A ridge of one height that crosses the published window obliquely."""
+    state, action = np.meshgrid(*surfaces.axes_of(ORIGIN, points), indexing="ij")
+    return np.exp(-(((state - slope * action) / width) ** 2))
+
+
+def test_a_thin_ridge_has_as_many_teeth_as_its_grid_has_points_and_a_resolved_wave_as_many_as_it_has_crests():
+    grids = (50, 100, 200)
+    thin = pd.DataFrame({"points": grids, "teeth": [surfaces.teeth(ridge(n)) for n in grids]})
+    assert thin["teeth"].is_monotonic_increasing and surfaces.teeth_per_point(thin) == pytest.approx(1.0, abs=0.3)
+    waves = [surfaces.teeth(np.tile(2 + np.sin(np.linspace(0, 16 * np.pi, n)), (n, 1))) for n in grids]
+    assert waves == [8, 8, 8]
+    assert surfaces.teeth_per_point(pd.DataFrame({"points": grids, "teeth": waves})) == pytest.approx(0.0)
+
+
+def test_the_width_of_a_ridge_is_that_at_half_of_its_height():
+    found = surfaces.ridge_width(ridge(801, width=0.05), ORIGIN)
+    assert found == pytest.approx(2 * 0.05 * np.sqrt(np.log(2)), abs=2 * 2 / 800)
+
+
+def test_an_angle_is_swept_over_states_of_pendulum_and_allowed_actions():
+    sweep = surfaces.angle_sweep(-0.3)
+    states, actions = sweep.at(torch.tensor([[0.5, -1.0], [-1.0, 1.0]], dtype=torch.float64))
+    assert states[:, :2].square().sum(dim=1).tolist() == pytest.approx([1.0, 1.0])
+    assert torch.atan2(states[:, 1], states[:, 0]).tolist() == pytest.approx([0.5, -1.0])
+    assert states[:, 2].tolist() == [-0.3, -0.3] and actions.tolist() == [[-1.0], [1.0]]
+
+
+def test_the_policy_is_drawn_where_its_action_lies_in_the_window():
+    sweep = surfaces.angle_sweep(0.0)
+    steep = SimpleNamespace(act=lambda states: 3 * states[:, 1:2])  # 3 sin of the angle
+    places, actions = policy_line(steep, sweep, points=201)
+    inside = np.abs(3 * np.sin(places)) <= 1
+    assert actions[inside] == pytest.approx(3 * np.sin(places[inside]), abs=1e-6) and np.isnan(actions[~inside]).all()
 
 
 def with_surfaces(methods):
@@ -189,7 +248,7 @@ def with_surfaces(methods):
 
 
 def test_surfaces_of_all_methods_are_drawn_from_records_around_the_point_of_base():
-    measured = geometry.surfaces_of(with_surfaces(METHODS), "pendulum")
+    measured = surfaces.surfaces_of(with_surfaces(METHODS), "pendulum")
     assert set(measured) == set(METHODS) and len({of["height"] for of in measured.values()}) == 1
     with pytest.raises(NotRecorded, match="pave with its networks"):
-        geometry.surfaces_of(with_surfaces(METHODS[:-1]), "pendulum")
+        surfaces.surfaces_of(with_surfaces(METHODS[:-1]), "pendulum")

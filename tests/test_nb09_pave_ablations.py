@@ -1,7 +1,6 @@
 """Notebook 09: which loss does what, and other critic regularisers, from recorded runs that are complete."""
 
 import numpy as np
-import pandas as pd
 import pytest
 from made_runs import assert_turned, runs_of, td3, verdict
 
@@ -131,12 +130,6 @@ def test_critic_side_runs_as_printed_agree_and_others_do_not(environment):
     assert verdict(f"table_c.{environment}", differing) == "does not hold"
 
 
-def test_sweeps_are_read_from_the_methods_names():
-    scores = pd.DataFrame({"method": ["curv=0.0001", "sigma=0.05"], "smoothness": [1.0, 2.0]})
-    read = ablation.sweeps(scores)
-    assert list(read["coefficient"]) == ["curv", "sigma"] and list(read["value"]) == [0.0001, 0.05]
-
-
 def test_effects_recover_those_that_scores_were_made_from():
     generator = np.random.default_rng(0)
     scores = {
@@ -144,5 +137,19 @@ def test_effects_recover_those_that_scores_were_made_from():
         for m in ablation.CONFIGURATIONS
     }
     found = ablation.effects(scores).set_index("effect")["mean"]
-    assert found["CURV"] == pytest.approx(-0.5, abs=0.01) and found["MPR x VFC"] == pytest.approx(0.1, abs=0.01)
-    assert found["MPR x CURV"] == pytest.approx(0.0, abs=0.01)
+    assert found["Curv"] == pytest.approx(-0.5, abs=0.01) and found["MPR x VFC"] == pytest.approx(0.1, abs=0.01)
+    assert found["MPR x Curv"] == pytest.approx(0.0, abs=0.01)
+
+
+def test_printed_scores_have_effects_without_intervals_and_those_of_the_claims():
+    printed = ablation.factorials(runs_of({}), TABLE_D["smoothness"], "smoothness")
+    assert list(printed) == ["printed"]
+    found = ablation.effects(printed["printed"]).set_index("effect")
+    assert found["mean"]["MPR x VFC x Curv"] == ablation.effect(TABLE_D["smoothness"], ablation.LOSSES)
+    assert found[["low", "high"]].isna().all(axis=None)
+
+
+def test_an_environment_joins_the_print_when_all_eight_combinations_are_recorded():
+    seven = {cell: of for cell, of in FACTORIAL.items() if cell[2] != "curv"}
+    for cells, sources in ((FACTORIAL, ["printed", "walker"]), (seven, ["printed"])):
+        assert list(ablation.factorials(runs_of(cells), TABLE_D["smoothness"], "smoothness")) == sources

@@ -1,4 +1,4 @@
-"""The smoothness measure against an explicit Fourier sum, known signals and its error messages."""
+"""Smoothness measures against explicit sums, known signals, published values and their error messages."""
 
 import cmath
 import math
@@ -9,7 +9,14 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from paperlib.pave.smoothness import amplitude_spectrum, smoothness
+from paperlib.pave.smoothness import (
+    AveragedActions,
+    action_difference,
+    amplitude_spectrum,
+    high_band_power,
+    smoothness,
+    spectral_arc_length,
+)
 
 
 def explicit_smoothness(signal):
@@ -88,7 +95,7 @@ def test_integer_actions_are_accepted():
     assert smoothness([1, 2, 1, 0, 1, 2]) == pytest.approx(explicit_smoothness([1, 2, 1, 0, 1, 2]))
 
 
-@pytest.mark.parametrize("function", [smoothness, amplitude_spectrum])
+@pytest.mark.parametrize("function", [smoothness, amplitude_spectrum, action_difference, high_band_power])
 @pytest.mark.parametrize(
     ("actions", "error", "message"),
     [
@@ -107,3 +114,77 @@ def test_integer_actions_are_accepted():
 def test_malformed_actions_are_refused(function, actions, error, message):
     with pytest.raises(error, match=message):
         function(actions)
+
+
+ALTERNATING = np.where(np.arange(200) % 2, -1.0, 1.0)
+
+
+def test_actions_that_alternate_at_every_step_are_perfect_by_the_published_score_and_the_worst_by_every_other():
+    assert smoothness(ALTERNATING) == pytest.approx(0, abs=1e-12)
+    assert action_difference(ALTERNATING) == pytest.approx(2)  # from end to end of the action range, at every step
+    assert action_difference(ALTERNATING, order=2) == pytest.approx(4)
+    assert high_band_power(ALTERNATING) == pytest.approx(1)  # all of the variance
+
+
+@pytest.mark.parametrize("measure", [action_difference, high_band_power, lambda a: action_difference(a, order=2)])
+def test_constant_actions_are_perfectly_smooth_by_every_measure(measure):
+    assert measure(np.full((50, 2), 0.7)) == pytest.approx(0, abs=1e-25)
+
+
+def test_actions_that_change_at_an_even_pace_have_first_differences_only():
+    ramp = np.outer(np.arange(30), [3.0, 4.0])
+    assert action_difference(ramp) == pytest.approx(5)
+    assert action_difference(ramp, order=2) == pytest.approx(0, abs=1e-12)
+
+
+@pytest.mark.parametrize("steps", [64, 65])
+def test_the_power_in_all_bands_is_the_variance(steps):
+    actions = np.random.default_rng(0).normal(size=(steps, 2))
+    assert high_band_power(actions, above=1e-9) == pytest.approx(actions.var(axis=0).sum())
+
+
+def test_a_sine_counts_above_its_frequency_alone():
+    sine = 3 * np.sin(2 * np.pi * 20 * np.arange(100) / 100)
+    assert high_band_power(sine, above=0.19) == pytest.approx(4.5)
+    assert high_band_power(sine, above=0.21) == pytest.approx(0, abs=1e-20)
+
+
+def test_the_spectral_arc_length_of_a_bell_is_the_one_its_authors_print():
+    time = np.arange(-1, 1, 0.01)
+    assert spectral_arc_length(np.exp(-5 * time**2), 100.0) == pytest.approx(-1.41403, abs=5e-6)
+
+
+def test_the_spectral_arc_length_does_not_see_the_size_of_a_movement_and_sees_its_parts():
+    time = np.arange(-1, 1, 0.01)
+    once, twice = np.exp(-20 * time**2), np.exp(-20 * (time - 0.4) ** 2) + np.exp(-20 * (time + 0.4) ** 2)
+    assert spectral_arc_length(7 * once, 100.0) == pytest.approx(spectral_arc_length(once, 100.0))
+    assert spectral_arc_length(twice, 100.0) < spectral_arc_length(once, 100.0) - 0.1
+
+
+def test_averaged_actions_follow_the_recursion_from_the_first_action_on():
+    wanted = torch.tensor([[1.0, -1.0], [0.0, 0.0], [4.0, 4.0]])  # three steps of two episodes
+    policy = AveragedActions(lambda states: states, 0.25)
+    assert torch.stack([policy(states) for states in wanted]).tolist() == [[1.0, -1.0], [0.75, -0.75], [1.5625, 0.4375]]
+    whole = AveragedActions(lambda states: states, 1.0)
+    assert all(torch.equal(whole(states), states) for states in wanted)
+
+
+def test_averaging_makes_alternating_actions_small():
+    policy = AveragedActions(lambda states: states, 0.1)
+    averaged = torch.stack([policy(action) for action in torch.as_tensor(ALTERNATING)])[100:]
+    assert action_difference(averaged) < 0.06 * action_difference(ALTERNATING)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: action_difference(np.zeros(9), order=3), "order must be 1 or 2, got 3"),
+        (lambda: high_band_power(np.zeros(9), above=0.5), "between 0 and 0.5 cycles per step, got 0.5"),
+        (lambda: spectral_arc_length(np.zeros(9), 20.0), "nonzero somewhere"),
+        (lambda: spectral_arc_length(np.ones((9, 2)), 20.0), r"shape \(T,\)"),
+        (lambda: AveragedActions(lambda s: s, 0.0), r"weight must lie in \(0, 1\], got 0"),
+    ],
+)
+def test_measures_say_what_they_do_not_take(call, message):
+    with pytest.raises(ValueError, match=message):
+        call()

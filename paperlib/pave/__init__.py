@@ -18,9 +18,17 @@ from paperlib.pave.greedy_policy import (
     refine_maximisers,
 )
 from paperlib.pave.losses import PaveLosses, UnlikelyInputWarning, pave_losses
-from paperlib.pave.smoothness import amplitude_spectrum, smoothness
+from paperlib.pave.smoothness import (
+    AveragedActions,
+    action_difference,
+    amplitude_spectrum,
+    high_band_power,
+    smoothness,
+    spectral_arc_length,
+)
 
 __all__ = [
+    "AveragedActions",
     "GreedyActions",
     "IndefiniteHessianError",
     "NoCurvatureError",
@@ -28,15 +36,18 @@ __all__ = [
     "PaveLosses",
     "PolicyLipschitzBound",
     "UnlikelyInputWarning",
+    "action_difference",
     "action_gradient",
     "action_hessian",
     "amplitude_spectrum",
     "greedy_actions",
     "greedy_jacobian",
+    "high_band_power",
     "implicit_policy_jacobian",
     "mixed_hessian",
     "pave_losses",
     "policy_lipschitz_bound",
     "refine_maximisers",
     "smoothness",
+    "spectral_arc_length",
 ]

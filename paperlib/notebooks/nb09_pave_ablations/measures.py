@@ -15,10 +15,7 @@ import torch
 from paperlib.notebooks.shared.scores import Scores, difference, of_cells, over_runs, ratio
 from paperlib.pave.engine.checkpoints import TrainedNetworks
 from paperlib.pave.engine.evaluation import episode_table, play_episodes
-from paperlib.pave.experiments import tidy
 from paperlib.pave.records.scores import RecordedRuns, where_recorded
-from paperlib.repro.statistics import mean_interval
-from paperlib.repro.store import Record
 
 WITHOUT_CURV = ("mpr", "vfc", "mpr_vfc")
 CONFIGURATIONS = ("base", "mpr", "vfc", "mpr_vfc", "curv", "mpr_curv", "vfc_curv", "pave")
@@ -57,19 +54,30 @@ def contrast(scores: Mapping[str, np.ndarray | float], losses: Sequence[str]) ->
     return sum(np.prod([signs[m][loss] for loss in losses]) * scores[m] for m in CONFIGURATIONS) / 4
 
 
-def effects(scores: Mapping[str, np.ndarray]) -> pd.DataFrame:
-    """Main effects and interactions of the losses on a score, run by run; scores by configuration, each (seeds,).
+def effects(scores: Mapping[str, np.ndarray | float]) -> pd.DataFrame:
+    """Main effects and interactions of the losses on a score by configuration, over runs (seeds,) or as printed.
 
-    Columns effect, mean, low, high (95 % over seeds); see `contrast`.
+    Columns effect, mean, low, high (95 % over runs; NaN of a printed score, which has no interval); see `contrast`.
     """
     rows = []
     for chosen in range(1, 8):
         losses = [loss for k, loss in enumerate(LOSSES) if chosen >> k & 1]
-        interval = mean_interval(contrast(scores, losses), seed=0)
-        rows.append(
-            {"effect": " x ".join(loss.upper() for loss in losses), **{k: interval[k] for k in ("mean", "low", "high")}}
-        )
+        found = over_runs(contrast(scores, losses))
+        interval = found if isinstance(found, dict) else {"mean": found, "low": np.nan, "high": np.nan}
+        rows.append({"effect": " x ".join(_NAMES[loss] for loss in losses)} | interval)
     return pd.DataFrame(rows)
+
+
+_NAMES = {"mpr": "MPR", "vfc": "VFC", "curv": "Curv"}
+
+
+def factorials(runs: RecordedRuns, printed: Scores, measure: str) -> dict[str, dict[str, np.ndarray | float]]:
+    """Scores by configuration: as printed of Walker2d, and of each environment where all eight are recorded."""
+    found = {"printed": {m: printed["walker", m] for m in CONFIGURATIONS}}
+    for environment in ("walker", "pendulum"):
+        if all(runs.has(environment, "td3", m) for m in CONFIGURATIONS):
+            found[environment] = {m: runs.scores(environment, "td3", m, measure) for m in CONFIGURATIONS}
+    return found
 
 
 # Table (c): other ways to regularise a critic
@@ -116,28 +124,9 @@ def change_by_caps(scores: Mapping[str, Scores]) -> dict[str, float]:
     return {measure: abs(ratio(of, "lunar", "caps_pave", "pave") - 1) for measure, of in scores.items()}
 
 
-# Live runs
-
-
-def live_scores(records: Sequence[Record]) -> pd.DataFrame:
-    """A row per run: method, seed, mean return and smoothness of its last episodes, geometry at scaled actions."""
-    keys = ["method", "seed"]
-    scores = tidy(records, "episodes").groupby(keys, sort=False)[["return", "smoothness"]].mean().reset_index()
-    geometry = tidy(records, "geometry")
-    geometry = geometry[geometry["action_units"] == "scaled"]
-    return scores.merge(geometry[[*keys, *GEOMETRY, "curvature_median"]], on=keys)
-
-
 # Sweeps of one coefficient
 
-SWEPT = ("mpr", "vfc", "curv", "sigma", "delta")
 SEARCH_ORDER = ("curv", "vfc", "mpr")  # the most sensitive first
-
-
-def sweeps(scores: pd.DataFrame) -> pd.DataFrame:
-    """Scores of methods named coefficient=value, with the two as columns."""
-    parts = scores["method"].str.split("=", expand=True)
-    return scores.assign(coefficient=parts[0], value=parts[1].astype(float))
 
 
 def out_of_order(runs: RecordedRuns, methods: Sequence[str]) -> dict[str, int | None]:
@@ -166,7 +155,10 @@ NOISE_SIZES = (0.0, 0.01, 0.05, 0.1)
 def under_observation_noise(
     networks: Mapping[str, TrainedNetworks], environment: str, episodes: int, seed: int = 0
 ) -> pd.DataFrame:
-    """Return and smoothness of policies that see s + U(-k, k) std(s under Base): rows by method, k and episode."""
+    """Return and smoothness of policies that see s + U(-k, k) std(s under Base): rows by method, k and episode.
+
+    change: of the return against that of Base without noise from the same start.
+    """
     starts = [range(1000, 1000 + episodes)]
     calm = play_episodes(networks["base"].act, environment, starts, backend="gymnasium")[0]
     spread = torch.as_tensor(np.concatenate([e.observations for e in calm]).std(axis=0), dtype=torch.float32)
@@ -175,7 +167,8 @@ def under_observation_noise(
         for size in NOISE_SIZES:
             act = _noisy(of.act, size * spread, seed)
             played = play_episodes(act, environment, starts, backend="gymnasium")[0]
-            parts.append(episode_table(played).assign(method=method, noise=size))
+            change = [float((e.rewards - c.rewards).sum()) for e, c in zip(played, calm, strict=True)]
+            parts.append(episode_table(played).assign(method=method, noise=size, change=change))
     return pd.concat(parts, ignore_index=True)
 
 

@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
+import pandas as pd
 
-from paperlib.pave.records.printed_tables import METHODS
+from paperlib.pave.records.printed_tables import ENVIRONMENTS, METHODS
 from paperlib.pave.records.scores import NotRecorded, RecordedRuns, resampled, where_recorded
 from paperlib.repro.notebook import Notebook
 from paperlib.repro.statistics import mean_interval
@@ -105,6 +106,30 @@ def over_lowest(
 def largest_difference(values: Mapping[tuple, float], first: Mapping[tuple, float]) -> float:
     """Largest relative difference between printed values and those that were printed first, over the cells of both."""
     return max(abs(values[cell] / first[cell] - 1) for cell in values.keys() & first.keys())
+
+
+# Runs of all methods
+
+
+def complete_settings(runs: RecordedRuns) -> list[list[tuple[str, str, str]]]:
+    """The five cells of each environment and algorithm whose methods are all recorded; NotRecorded if there is none."""
+    settings = [[(e, a, m) for m in METHODS] for e in ENVIRONMENTS for a in ("td3", "sac")]
+    complete = [cells for cells in settings if all(runs.has(*cell) for cell in cells)]
+    if not complete:
+        runs.require(cell for cells in settings for cell in cells)
+    return complete
+
+
+def run_table(
+    runs: RecordedRuns, cells: Iterable[tuple[str, str, str]], measures: Iterable[str], units: str = "scaled"
+) -> pd.DataFrame:
+    """A row per run of these cells: environment, algorithm, method, seed, smoothness and measures at these actions."""
+    parts = []
+    for environment, algorithm, method in cells:
+        cell = {"environment": environment, "algorithm": algorithm, "method": method, "seed": runs.seeds}
+        scores = {q: runs.scores(environment, algorithm, method, q, units) for q in ("smoothness", *measures)}
+        parts.append(pd.DataFrame(cell | scores))
+    return pd.concat(parts, ignore_index=True)
 
 
 # Recorded beside printed

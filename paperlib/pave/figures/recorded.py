@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
 import matplotlib.pyplot as plt
@@ -14,19 +15,32 @@ from paperlib.pave.figures.names import METHOD_COLOURS, environment_name, method
 from paperlib.pave.records.printed_tables import ENVIRONMENTS, METHODS
 from paperlib.pave.records.scores import RecordedRuns
 from paperlib.repro.figures import budget_label
+from paperlib.repro.statistics import mean_interval
+
+PANELS_PER_ROW = 6
 
 
 def tables_figure(runs: RecordedRuns, printed: pd.DataFrame, measure: str, label: str) -> Figure:
-    """Tables 1 and 2 in one measure: a row per algorithm, a panel per environment; ours with 95 % intervals and runs as
-    dots, printed means as diamonds with their printed standard deviation.
+    """Tables 1 and 2 in one measure: a panel per environment and algorithm that is recorded, ours with 95 % intervals
+    and runs as dots beside the printed means and standard deviations; below, small, what is printed only.
     """
-    figure, axes = plt.subplots(2, len(ENVIRONMENTS), figsize=(16.0, 6.2))
-    for row, algorithm in zip(axes, ("td3", "sac"), strict=True):
-        for panel, environment in zip(row, ENVIRONMENTS, strict=True):
-            here = printed[(printed["algorithm"] == algorithm) & (printed["environment"] == environment)]
-            _panel(panel, runs, here.set_index("method"), environment, algorithm, measure)
-            panel.set_title(environment_name(environment) if algorithm == "td3" else "")
-        row[0].set_ylabel(f"{algorithm.upper()}\n{label}")
+    settings = [(e, a) for a in ("td3", "sac") for e in ENVIRONMENTS]
+    ours = [cell for cell in settings if any(runs.has(*cell, method) for method in METHODS)]
+    parts = {"ours": ours, "printed": [cell for cell in settings if cell not in ours]}
+    heights = {"ours": 3.0, "printed": 1.5}
+    rows = {name: math.ceil(len(cells) / PANELS_PER_ROW) for name, cells in parts.items() if cells}
+    tall = [rows[name] * heights[name] for name in rows]
+    figure = plt.figure(figsize=(14.0, sum(tall) + 0.8))
+    for part, name in zip(np.atleast_1d(figure.subfigures(len(rows), 1, height_ratios=tall)), rows, strict=True):
+        columns = min(max(len(parts[name]), 3), PANELS_PER_ROW)
+        panels = part.subplots(rows[name], columns, squeeze=False)
+        for panel in panels.flat[len(parts[name]) :]:
+            panel.set_axis_off()
+        for panel, cell in zip(panels.flat, parts[name], strict=False):
+            _panel(panel, runs, printed, cell, measure, small=name == "printed")
+        panels[0, 0].set_ylabel(label, fontsize=8 if name == "printed" else None)
+        if name == "printed":
+            part.suptitle("printed only, not run at this budget", fontsize=10, color="0.4")
     handles = [
         plt.Line2D([], [], marker="o", ls="", color="0.2", label="ours: mean, 95 % interval over runs, runs as dots"),
         plt.Line2D(
@@ -34,26 +48,33 @@ def tables_figure(runs: RecordedRuns, printed: pd.DataFrame, measure: str, label
         ),
     ]
     figure.legend(handles=handles, loc="outside upper center", ncols=2, frameon=False)
-    budget_label(figure, f"published budget, {len(runs.seeds)} runs a cell; what has no coloured point is not run")
+    budget_label(figure, f"published budget, {len(runs.seeds)} runs of ours a cell")
     return figure
 
 
 def _panel(
-    panel: Axes, runs: RecordedRuns, printed: pd.DataFrame, environment: str, algorithm: str, measure: str
+    panel: Axes, runs: RecordedRuns, printed: pd.DataFrame, cell: tuple[str, str], measure: str, *, small: bool
 ) -> None:
+    environment, algorithm = cell
+    here = printed[(printed["algorithm"] == algorithm) & (printed["environment"] == environment)].set_index("method")
     for k, method in enumerate(METHODS):
-        row = printed.loc[method]
-        mean, deviation = row[f"{measure}_mean"], row[f"{measure}_std"]
-        panel.errorbar(k + 0.2, mean, deviation, fmt="D", mfc="none", color="0.6", ms=4, lw=0.8)
-        if runs.has(environment, algorithm, method):
-            colour, interval = METHOD_COLOURS[method], runs.interval(environment, algorithm, method, measure)
-            below, above = interval["mean"] - interval["low"], interval["high"] - interval["mean"]
-            panel.errorbar(k - 0.2, interval["mean"], [[below], [above]], fmt="o", color=colour, capsize=3)
-            scores = runs.scores(environment, algorithm, method, measure)
-            panel.plot(np.full(len(scores), k - 0.2), scores, ".", color=colour, ms=4, alpha=0.5)
-    panel.set_xticks(range(len(METHODS)), [method_name(m) for m in METHODS], fontsize=8)
+        mean, deviation = here.loc[method, f"{measure}_mean"], here.loc[method, f"{measure}_std"]
+        panel.errorbar(k if small else k + 0.2, mean, deviation, fmt="D", mfc="none", color="0.6", ms=4, lw=0.8)
+        if runs.has(*cell, method):
+            _estimate(panel, k - 0.2, runs.scores(*cell, method, measure), method)
+    size = 6 if small else 9
+    panel.set_xticks(range(len(METHODS)), [method_name(m) for m in METHODS], fontsize=size)
     panel.set_xlim(-0.6, len(METHODS) - 0.4)
-    panel.tick_params(axis="y", labelsize=9)
+    panel.tick_params(axis="y", labelsize=size + 1)
+    panel.set_title(f"{environment_name(environment)}, {algorithm.upper()}", fontsize=8 if small else 12)
+
+
+def _estimate(panel: Axes, x: float, scores: np.ndarray, method: str, **style) -> None:
+    """A method's mean with its 95 % interval over runs, and the runs as dots."""
+    interval, colour = mean_interval(scores, seed=0), METHOD_COLOURS[method]
+    below, above = interval["mean"] - interval["low"], interval["high"] - interval["mean"]
+    panel.errorbar(x, interval["mean"], [[below], [above]], color=colour, capsize=3, **{"fmt": "o"} | style)
+    panel.plot(np.full(len(scores), x), scores, ".", color=colour, ms=4, alpha=0.5)
 
 
 def improvement_figure(table: pd.DataFrame) -> Figure:
@@ -82,56 +103,50 @@ def improvement_figure(table: pd.DataFrame) -> Figure:
     return figure
 
 
-def geometry_figure(
-    runs: RecordedRuns, environment: str, algorithm: str, printed: pd.DataFrame | None = None
-) -> Figure:
-    """Geometry of the critic of one environment and algorithm: runs as dots, means as bars, in both action units."""
+def geometry_figure(runs: RecordedRuns, environment: str, algorithm: str) -> Figure:
+    """Geometry of the critic of one environment and algorithm, in both action units: means with 95 % intervals over
+    runs, and runs as dots.
+    """
     measures = {
         "mixed_hessian_sup": "$M_{sup}$",
+        "curvature_median": r"median of $\mu=-\lambda_{max}(H_{aa})$",
         "negative_definite_rate": "negative-definite rate",
         "cosine_mean": "cosine of consecutive\naction gradients",
         "flip_rate": "flip rate",
     }
-    figure, axes = plt.subplots(1, 4, figsize=(14.0, 4.8))
-    for panel, (measure, label) in zip(axes, measures.items(), strict=True):
+    markers = {"environment": (-0.2, {"fmt": "o"}), "scaled": (0.2, {"fmt": "s", "mfc": "white"})}
+    figure, axes = plt.subplots(1, len(measures), figsize=(15.0, 4.4))
+    for panel, (measure, title) in zip(axes, measures.items(), strict=True):
         for k, method in enumerate(METHODS):
-            for shift, units, alpha in ((-0.2, "environment", 0.9), (0.2, "scaled", 0.35)):
+            for units, (shift, style) in markers.items():
                 if runs.has(environment, algorithm, method):
                     scores = runs.scores(environment, algorithm, method, measure, units)
-                    panel.bar(k + shift, scores.mean(), 0.38, color=METHOD_COLOURS[method], alpha=alpha)
-                    panel.plot(np.full(len(scores), k + shift), scores, "k.", ms=4)
-        if measure == "mixed_hessian_sup":
-            panel.set_yscale("log")
-        panel.set_xticks(range(len(METHODS)), [method_name(m) for m in METHODS], fontsize=9)
-        panel.set_title(label, fontsize=11)
+                    _estimate(panel, k + shift, scores, method, **style)
+        panel.set_xticks(range(len(METHODS)), [method_name(m) for m in METHODS], fontsize=8)
+        panel.set_title(title, fontsize=11)
+        if measure in ("mixed_hessian_sup", "flip_rate"):
+            panel.set_ylim(bottom=0.0)
+        panel.tick_params(axis="y", labelsize=9)
     handles = [
-        plt.Rectangle((0, 0), 1, 1, color="0.3", alpha=0.9, label="at actions in environment units, as published"),
-        plt.Rectangle((0, 0), 1, 1, color="0.3", alpha=0.35, label="at actions in [-1, 1], as trained"),
+        plt.Line2D([], [], marker="o", ls="", color="0.3", label="at actions in environment units, as published"),
+        plt.Line2D([], [], marker="s", mfc="white", ls="", color="0.3", label="at actions in [-1, 1], as trained"),
     ]
     figure.legend(handles=handles, loc="outside upper center", ncols=2, frameon=False)
     label = f"{environment_name(environment)}, {algorithm.upper()}, published budget, {len(runs.seeds)} runs as dots"
-    budget_label(figure, label)
+    budget_label(figure, f"{label}, 95 % intervals of their means")
     return figure
 
 
-def surfaces_figure(
-    surfaces: Mapping[str, np.ndarray], axes_of: Mapping[str, np.ndarray], ceiling: float, budget: str
-) -> Figure:
-    """Q-gradient surfaces ||H_sa||_2 over one state and one action coordinate, by method, clipped at `ceiling`."""
-    figure = plt.figure(figsize=(5.4 * len(surfaces), 4.6))
-    state, action = np.meshgrid(axes_of["state"], axes_of["action"], indexing="ij")
-    for k, (method, height) in enumerate(surfaces.items()):
-        panel = figure.add_subplot(1, len(surfaces), k + 1, projection="3d")
-        panel.plot_surface(
-            state, action, np.minimum(height, ceiling), cmap="viridis", vmin=0, vmax=ceiling, rcount=50, ccount=50, lw=0
-        )
-        panel.set(
-            title=method_name(method),
-            zlim=(0, ceiling),
-            xlabel="state coordinate",
-            ylabel="action",
-            zlabel=r"$\|H_{sa}\|_2$",
-        )
-        panel.set_box_aspect(None, zoom=0.85)
+def against_smoothness_figure(table: pd.DataFrame, measures: Mapping[str, str], budget: str) -> Figure:
+    """Smoothness against each measure, a dot per run in its method's colour; measures: column to label."""
+    figure, axes = plt.subplots(1, len(measures), figsize=(3.6 * len(measures), 4.0), sharey=True)
+    for panel, (measure, label) in zip(axes, measures.items(), strict=True):
+        for method, part in table.groupby("method", sort=False):
+            panel.plot(part[measure], part["smoothness"], "o", color=METHOD_COLOURS[method], label=method_name(method))
+        panel.set_xlabel(label)
+        panel.locator_params(axis="x", nbins=5)
+    axes[0].set_ylabel("smoothness score")
+    handles, names = axes[0].get_legend_handles_labels()
+    figure.legend(handles, names, loc="outside upper center", ncols=len(names), frameon=False)
     budget_label(figure, budget)
     return figure
