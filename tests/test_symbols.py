@@ -10,7 +10,7 @@ OPERATORS = {
     *(r"\nabla", r"\partial", r"\top", r"\sum", r"\int", r"\frac", r"\tfrac", r"\sqrt", r"\langle", r"\rangle"),
     *(r"\le", r"\ge", r"\to", r"\in", r"\approx", r"\cdot", r"\pm", r"\sim", r"\propto", r"\infty", r"\hat", r"\dot"),
     *(r"\sup", r"\max", r"\min", r"\arctan", r"\tan", r"\sin", r"\cos", r"\log", r"\exp", r"\Pr"),
-    *(r"\mathrm", r"\mathcal"),
+    *(r"\mathrm", r"\mathcal", r"\mathbb"),
 }
 ABBREVIATIONS = re.compile(r"\\mathrm\s*\{(?:TD|MPR|VFC|Curv|tr|diag|rank)\}|\bTV\b|\bdt\b")
 
