@@ -45,9 +45,15 @@ def _for_readers(notebook: dict, claims: set[str]) -> dict:
         source = "".join(cell["source"])
         if cell["cell_type"] == "markdown":
             linked = re.sub(r"`([a-z0-9_]+(?:\.[a-z0-9_]+)+)`", lambda match: _link(match, claims), source)
+            linked = re.sub(r"\[([^\]]*)\]\(\.\./(?!docs/|claims/)[^)]*\)", r"\1", linked)  # files that are no pages
             cell["source"] = linked.replace("](../docs/", "](../").splitlines(keepends=True)
-        elif PLUMBING.match(source):
+            continue
+        if PLUMBING.match(source):
             cell["metadata"].setdefault("tags", []).append("hide-input")
+        for output in cell["outputs"]:
+            for kind in {"text/html", "text/markdown"} & output.get("data", {}).keys():
+                shown = "".join(output["data"][kind])
+                output["data"][kind] = re.sub(r"\.ipynb(?=[\")])", ".html", shown)
     return notebook
 
 

@@ -24,7 +24,10 @@ document.addEventListener("DOMContentLoaded", () => {
     heading.addEventListener("click", () => {
       ascending = !ascending;
       const sign = ascending ? 1 : -1;
-      rows.sort((a, b) => sign * a.cells[column].textContent.localeCompare(b.cells[column].textContent));
+      rows.sort((a, b) => {
+        const [one, two] = [a, b].map((row) => row.cells[column].textContent);
+        return sign * (one < two ? -1 : Number(one > two));
+      });
       table.tBodies[0].append(...rows);
     });
   });
