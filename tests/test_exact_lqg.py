@@ -8,7 +8,7 @@ import pytest
 from paperlib.lipschitz.simulation.domains import LQG
 from paperlib.lipschitz.simulation.exact_lqg import ExactLQG
 from paperlib.lipschitz.simulation.gpomdp import SimulatedReturns
-from paperlib.notebooks.nb10_lipschitz_mdps.measures import UnlimitedLQG
+from paperlib.notebooks.shared.unlimited_lqg import UnlimitedLQG
 
 
 def at(theta):

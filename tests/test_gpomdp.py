@@ -11,7 +11,7 @@ from paperlib.lipschitz.simulation import compiled_rollouts
 from paperlib.lipschitz.simulation.domains import C2, LQG, MassSpringDamper, ShipSteering
 from paperlib.lipschitz.simulation.exact_lqg import ExactLQG
 from paperlib.lipschitz.simulation.gpomdp import SimulatedReturns, expected_return, gradient_estimate
-from paperlib.notebooks.nb10_lipschitz_mdps.measures import UnlimitedLQG
+from paperlib.notebooks.shared.unlimited_lqg import UnlimitedLQG
 
 DOMAINS = {"lqg": LQG(0.4), "mass": MassSpringDamper(**C2), "ship": ShipSteering(0.01, math.pi / 2)}
 THETA = {"lqg": [-0.3], "mass": [0.3, -0.5, 0.1], "ship": [2.0, -1.0, 1.0]}

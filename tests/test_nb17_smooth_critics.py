@@ -11,6 +11,7 @@ from paperlib.notebooks.nb17_smooth_critics_larger_steps.box_critics import (
     projected,
     random_box_critic,
 )
+from paperlib.notebooks.shared.unlimited_lqg import UnlimitedLQG
 
 
 @pytest.fixture
@@ -53,7 +54,7 @@ def test_the_distance_of_two_uniform_policies_is_that_of_their_means():
 
 @pytest.mark.parametrize(("a", "gamma", "theta"), [(0.5, 0.9, -0.3), (1.0, 0.8, -0.6)])
 def test_the_value_of_the_closed_form_is_that_of_the_discounted_sum(a, gamma, theta):
-    critic, s, total = lqg.QuadraticCritic(a, gamma, theta), 1.0, 0.0
+    critic, s, total = UnlimitedLQG(a, theta, 0.0, gamma), 1.0, 0.0
     for t in range(400):
         total += gamma**t * -critic.b * (s**2 + (theta * s) ** 2)
         s = a * (s + theta * s)
@@ -62,11 +63,6 @@ def test_the_value_of_the_closed_form_is_that_of_the_discounted_sum(a, gamma, th
 
 def test_policy_iteration_ends_at_the_gain_of_the_riccati_equation():
     assert lqg.policy_iteration(0.7, 0.9)[-1].theta == pytest.approx(lqg.riccati_gain(0.7, 0.9), rel=1e-12)
-
-
-def test_a_policy_without_a_finite_return_is_refused():
-    with pytest.raises(ValueError, match="finite return"):
-        _ = lqg.QuadraticCritic(1.0, 0.95, 0.5).p
 
 
 def test_the_step_is_the_rules_and_zero_without_a_margin():

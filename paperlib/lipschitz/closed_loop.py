@@ -23,6 +23,7 @@ from scipy.special import ndtr
 
 from paperlib.lipschitz.constants import MDPConstants, PolicyConstants
 from paperlib.lipschitz.policies import GaussianPolicy
+from paperlib.lipschitz.restricted_normal import mean_offset
 
 _STATES = 201  # at which the local slope is taken, in each of the rounds that close in on the largest
 _ROUNDS = 4
@@ -127,7 +128,7 @@ def _truncated_slope(mean, feedback, state_gain, sigma, ends, reach) -> np.ndarr
     """
     below, density_below = ends[0], _density((ends[0] - mean) / sigma)
     mass = _normal_mass((ends[0] - mean) / sigma, (ends[1] - mean) / sigma)
-    average = mean + sigma * (density_below - _density((ends[1] - mean) / sigma)) / mass
+    average = mean + mean_offset(mean, sigma, *ends)
 
     def moments(u):
         """E[1], E[a] and E[a^2] over actions up to u, of the restricted distribution."""

@@ -1,4 +1,4 @@
-"""What of notebook 10 is longer than a cell: LQG without limits, optimal policies, and other routes to distances."""
+"""What of notebook 10 is longer than a cell: random LQGs, optimal policies, and other routes to distances."""
 
 from __future__ import annotations
 
@@ -12,43 +12,9 @@ from scipy.optimize import linprog
 from paperlib.lipschitz.finite_mdp import GridMDP, state_values
 from paperlib.lipschitz.kantorovich import kantorovich_on_line
 from paperlib.notebooks.shared.outcomes import count
+from paperlib.notebooks.shared.unlimited_lqg import UnlimitedLQG
 
 # LQG, and optimal policies
-
-
-class UnlimitedLQG:
-    """LQG without limits: s' = A (s + a), reward -B (s^2 + a^2), a ~ N(theta s, sigma^2): V = -(p s^2 + c), exact.
-
-    p and c solve p = B (1 + theta^2) + gamma A^2 (1 + theta)^2 p and c = B sigma^2 + gamma (A^2 sigma^2 p + c).
-    """
-
-    def __init__(self, a: float, theta: float, sigma: float, discount: float, b: float = 0.5):
-        self.a, self.b, self.theta, self.sigma, self.discount = a, b, theta, sigma, discount
-        growth = discount * a**2 * (1 + theta) ** 2
-        if growth >= 1:
-            raise ValueError(f"the return diverges: gamma A^2 (1 + theta)^2 = {growth:.3g}")
-        self.p = b * (1 + theta**2) / (1 - growth)
-        self.c = sigma**2 * (b + discount * a**2 * self.p) / (1 - discount)
-
-    def state_value(self, s):
-        """V(s)."""
-        return -(self.p * s**2 + self.c)
-
-    def action_value(self, s, a):
-        """Q(s, a)."""
-        return -self.b * (s**2 + a**2) + self.discount * self.state_value(self.a * (s + a))
-
-    def expected_return(self, mean_square: float) -> float:
-        """J for a start with E[s^2] = mean_square."""
-        return -(self.p * mean_square + self.c)
-
-    def gradient(self, mean_square: float) -> float:
-        """dJ / dtheta, by differentiating p and c."""
-        growth_slope = 2 * self.discount * self.a**2 * (1 + self.theta)
-        remaining = 1 - growth_slope * (1 + self.theta) / 2
-        p_slope = (2 * self.b * self.theta + growth_slope * self.p) / remaining
-        c_slope = self.sigma**2 * self.discount * self.a**2 * p_slope / (1 - self.discount)
-        return -(p_slope * mean_square + c_slope)
 
 
 def lqg_problems(number: int) -> list[UnlimitedLQG]:

@@ -1,53 +1,23 @@
-"""LQG without limits, solved on paper: critics, greedy policies and their margins along policy iteration."""
+"""Policy iteration, contraction margins and step sizes on LQG, for experiment E1 of notebook 17."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import dataclasses
 
 import numpy as np
 from scipy.linalg import solve_discrete_are
 
-from paperlib.lipschitz import PolicyConstants, contraction_margin, gradient_norm_lipschitz
+from paperlib.lipschitz import contraction_margin, gradient_norm_lipschitz
 from paperlib.lipschitz.simulation.domains import LQG
+from paperlib.notebooks.shared.unlimited_lqg import UnlimitedLQG
 
 
-@dataclass(frozen=True)
-class QuadraticCritic:
-    """Q of the policy N(theta s, sigma^2) where s' = A (s + a) and r = -B (s^2 + a^2), up to a constant.
-
-    Q(s, a) = -B (s^2 + a^2) - gamma p A^2 (s + a)^2, and V(s) = -p s^2 + constant.
-    """
-
-    a: float
-    gamma: float
-    theta: float
-    b: float = 0.5
-
-    @property
-    def p(self) -> float:
-        """From p = B (1 + theta^2) + gamma p A^2 (1 + theta)^2; ValueError if the return is not finite."""
-        shrink = self.gamma * self.a**2 * (1 + self.theta) ** 2
-        if shrink >= 1:
-            raise ValueError(f"theta = {self.theta:g} does not have a finite return")
-        return self.b * (1 + self.theta**2) / (1 - shrink)
-
-    @property
-    def mixed(self) -> float:
-        """M = |Q_sa|."""
-        return 2 * self.gamma * self.p * self.a**2
-
-    @property
-    def mu(self) -> float:
-        """-Q_aa."""
-        return 2 * (self.b + self.gamma * self.p * self.a**2)
-
-
-def policy_iteration(a: float, gamma: float, steps: int = 30, start: float = 0.0) -> list[QuadraticCritic]:
+def policy_iteration(a: float, gamma: float, steps: int = 30, start: float = 0.0) -> list[UnlimitedLQG]:
     """The critics of theta_0 = start and of the greedy policies that follow, theta_{k+1} = -Q_sa / -Q_aa."""
-    critics = [QuadraticCritic(a, gamma, start)]
+    critics = [UnlimitedLQG(a, start, 0.0, gamma)]
     for _ in range(steps):
         last = critics[-1]
-        critics.append(QuadraticCritic(a, gamma, -last.mixed / last.mu))
+        critics.append(UnlimitedLQG(a, -last.mixed / last.mu, 0.0, gamma))
     return critics
 
 
@@ -69,12 +39,7 @@ def step_size(a: float, gamma: float, theta: float, policy_slope: float, sigma: 
     Zero without a margin.
     """
     domain = LQG(a, discount=gamma, standard_deviation=sigma)
-    constants, mdp = _with_slope(domain.policy().constants([theta]), policy_slope), domain.constants()
+    constants, mdp = dataclasses.replace(domain.policy().constants([theta]), state=policy_slope), domain.constants()
     if contraction_margin(mdp, constants) <= 0:
         return 0.0
     return float(1 / gradient_norm_lipschitz(mdp, constants))
-
-
-def _with_slope(constants: PolicyConstants, policy_slope: float) -> PolicyConstants:
-    fields = {name: getattr(constants, name) for name in PolicyConstants.__dataclass_fields__}
-    return PolicyConstants(**fields | {"state": policy_slope})
